@@ -1,0 +1,1 @@
+"""HTTP API over the weather products in the bucket."""
