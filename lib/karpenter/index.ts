@@ -1,0 +1,7 @@
+export {
+  interruptionEvents,
+  KarpenterInfrastructure,
+  type KarpenterInfrastructureProps,
+  karpenterServiceAccount,
+} from "./infrastructure";
+export { controllerPolicies, type KarpenterScope } from "./policies";

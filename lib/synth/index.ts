@@ -1,0 +1,4 @@
+export { applyConstructDependencies } from "./dependencies";
+export { guardOutput, SynthGuardError, type Violation } from "./guard";
+export { list, type OutputSpecs, type OutputValues, StackOutputs, text } from "./outputs";
+export { synthesize } from "./synthesize";

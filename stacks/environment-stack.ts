@@ -1,0 +1,91 @@
+import { AwsProvider } from "@cdktf/provider-aws/lib/provider";
+import { LocalBackend, S3Backend, type TerraformBackend, TerraformElement, TerraformStack } from "cdktf";
+import type { Construct, Node } from "constructs";
+import type { Environment } from "../config/schema";
+import { versions } from "../config/versions";
+
+/** Services of the AWS emulator that the stacks call. */
+const emulatedServices = [
+  "cloudwatchlogs",
+  "ec2",
+  "ecr",
+  "eks",
+  "eventbridge",
+  "iam",
+  "kms",
+  "rds",
+  "s3",
+  "secretsmanager",
+  "sqs",
+  "sts",
+] as const;
+
+/** From a stack's folder in cdktf.out up to the checkout: paths in the JSON must not name the machine. */
+const checkout = "../../..";
+
+/**
+ * Base of every stack: backend, AWS provider, tags and readable logical ids.
+ *
+ * The address of a resource is its path below the stack, joined with `_` (`aws_subnet.network_private-a`), instead of
+ * cdktf's hash: a reviewer can read it, and it changes only when someone changes an id on purpose.
+ */
+export abstract class EnvironmentStack extends TerraformStack {
+  protected readonly environment: Environment;
+  protected readonly backend: TerraformBackend;
+
+  constructor(scope: Construct, id: string, environment: Environment) {
+    super(scope, id);
+    this.environment = environment;
+    const { aws, state, name } = environment;
+
+    this.addOverride("terraform.required_version", versions.openTofu);
+    if (state.backend === "local") {
+      this.backend = new LocalBackend(this, { path: `${checkout}/.local/state/${id}.tfstate` });
+    } else {
+      this.backend = new S3Backend(this, {
+        bucket: state.bucket,
+        key: `dagster-eks/${name}/${id}.tfstate`,
+        region: state.region,
+        encrypt: true,
+        allowedAccountIds: [aws.accountId],
+      });
+      // S3BackendConfig has no use_lockfile (S3's own lock, without a DynamoDB table)
+      this.addOverride("terraform.backend.s3.use_lockfile", true);
+    }
+
+    new AwsProvider(this, "aws", {
+      region: aws.region,
+      defaultTags: [{ tags: { Project: "dagster-eks", Environment: name, Stack: id, ManagedBy: "cdktf" } }],
+      ...(aws.deployRoleArn ? { assumeRole: [{ roleArn: aws.deployRoleArn }] } : {}),
+      ...(aws.emulator ? emulatorArguments(aws.emulator.port) : { allowedAccountIds: [aws.accountId] }),
+    });
+    if (aws.emulator) {
+      // an offline machine applies with the provider that it has
+      this.addOverride("terraform.required_providers.aws.version", versions.localAwsProvider);
+    }
+  }
+
+  /** Path below the stack instead of cdktf's hash; the guard refuses two elements with one address. */
+  protected override allocateLogicalId(element: TerraformElement | Node): string {
+    const { scopes } = TerraformElement.isTerraformElement(element) ? element.node : element;
+    return scopes
+      .slice(scopes.indexOf(this) + 1)
+      .map((scope) => scope.node.id.replace(/[^\w-]/g, ""))
+      .join("_");
+  }
+}
+
+function emulatorArguments(port: number) {
+  const url = `https://127.0.0.1:${port}`;
+  return {
+    // the emulator takes any credentials; these can open nothing else
+    accessKey: "local-emulator",
+    secretKey: "local-emulator",
+    customCaBundle: `${checkout}/.local/aws/tls/ca.pem`,
+    s3UsePathStyle: true,
+    skipCredentialsValidation: true,
+    skipMetadataApiCheck: "true",
+    skipRequestingAccountId: true,
+    endpoints: [Object.fromEntries(emulatedServices.map((service) => [service, url]))],
+  };
+}

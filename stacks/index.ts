@@ -1,0 +1,24 @@
+import type { Construct } from "constructs";
+import type { Environment } from "../config/schema";
+import { ClusterStack } from "./cluster";
+import { DataStack } from "./data";
+import { NetworkStack } from "./network";
+
+/** The stacks of one environment, in deploy order. */
+export interface Platform {
+  readonly network: NetworkStack;
+  readonly data: DataStack;
+  readonly cluster: ClusterStack;
+}
+
+/**
+ * Composes the stacks of one environment.
+ *
+ * @param prefix begins the stacks' ids, so that one app can hold several environments; the default is none
+ */
+export function composePlatform(scope: Construct, environment: Environment, prefix = ""): Platform {
+  const network = new NetworkStack(scope, `${prefix}network`, environment);
+  const data = new DataStack(scope, `${prefix}data`, { environment, network });
+  const cluster = new ClusterStack(scope, `${prefix}cluster`, { environment, network, data });
+  return { network, data, cluster };
+}
