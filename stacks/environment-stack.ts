@@ -1,8 +1,16 @@
 import { AwsProvider } from "@cdktf/provider-aws/lib/provider";
-import { LocalBackend, S3Backend, type TerraformBackend, TerraformElement, TerraformStack } from "cdktf";
+import {
+  Aspects,
+  LocalBackend,
+  S3Backend,
+  type TerraformBackend,
+  TerraformElement,
+  TerraformStack,
+} from "cdktf";
 import type { Construct, Node } from "constructs";
 import type { Environment } from "../config/schema";
 import { versions } from "../config/versions";
+import { IgnoreEmulatorGaps } from "./emulator-gaps";
 
 /** Services of the AWS emulator that the stacks call. */
 const emulatedServices = [
@@ -62,6 +70,7 @@ export abstract class EnvironmentStack extends TerraformStack {
     if (aws.emulator) {
       // an offline machine applies with the provider that it has
       this.addOverride("terraform.required_providers.aws.version", versions.localAwsProvider);
+      Aspects.of(this).add(new IgnoreEmulatorGaps());
     }
   }
 

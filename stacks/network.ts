@@ -28,7 +28,6 @@ export class NetworkStack extends EnvironmentStack {
       clusterName: cluster.name,
       flowLogRetentionDays: network.flowLogs.retentionDays,
       flowLogAggregationSeconds: network.flowLogs.aggregationSeconds,
-      ignoreFlowLogAggregation: aws.emulator !== undefined,
     });
     this.outputs = new StackOutputs(this, {
       specs: outputs,

@@ -4,7 +4,7 @@ import { EksAccessEntry } from "@cdktf/provider-aws/lib/eks-access-entry";
 import { EksAccessPolicyAssociation } from "@cdktf/provider-aws/lib/eks-access-policy-association";
 import { EksCluster } from "@cdktf/provider-aws/lib/eks-cluster";
 import { IamOpenidConnectProvider } from "@cdktf/provider-aws/lib/iam-openid-connect-provider";
-import { Fn, type ITerraformDependable, TerraformLocal } from "cdktf";
+import { Fn, TerraformLocal, type TerraformResource } from "cdktf";
 import { Construct } from "constructs";
 import { ServiceRole } from "../iam";
 import { EncryptionKey } from "../storage";
@@ -63,7 +63,7 @@ export class PlatformCluster extends Construct {
   /** Issuer of service account tokens, without `https://`. */
   public readonly oidcIssuer: string;
   /** What anyone who talks to the API server must wait for. */
-  public readonly accessReady: readonly ITerraformDependable[];
+  public readonly accessReady: readonly TerraformResource[];
 
   constructor(scope: Construct, id: string, props: PlatformClusterProps) {
     super(scope, id);

@@ -37,12 +37,6 @@ export interface NetworkProps {
   readonly flowLogRetentionDays: number;
   /** Seconds that one flow log record aggregates: 60 or 600. */
   readonly flowLogAggregationSeconds: 60 | 600;
-  /**
-   * Ignores what the cloud says of the aggregation interval: the AWS emulator does not report it, and each plan would
-   * replace the flow log (docs/LOCAL.md).
-   * @default false
-   */
-  readonly ignoreFlowLogAggregation?: boolean;
 }
 
 /**
@@ -254,9 +248,6 @@ export class Network extends Construct {
       maxAggregationInterval: flowLogAggregationSeconds,
       tags: { Name: name },
       dependsOn: [...role.attachments],
-      ...(this.props.ignoreFlowLogAggregation
-        ? { lifecycle: { ignoreChanges: ["max_aggregation_interval"] } }
-        : {}),
     });
   }
 }

@@ -1,23 +1,8 @@
-import {
-  type App,
-  dependable,
-  type TerraformDataSource,
-  TerraformElement,
-  TerraformResource,
-  TerraformStack,
-} from "cdktf";
+import { type App, TerraformStack } from "cdktf";
 import type { IConstruct } from "constructs";
+import { type Addressable, addressOf, isAddressable } from "./address";
 
-/** Something that can wait in `depends_on`: a resource or a data source. */
-type Waiting = TerraformResource | TerraformDataSource;
-
-const isWaiting = (construct: IConstruct): construct is Waiting =>
-  TerraformResource.isTerraformResource(construct) ||
-  (TerraformElement.isTerraformElement(construct) &&
-    "dependsOn" in construct &&
-    "terraformResourceType" in construct);
-
-const below = (construct: IConstruct): Waiting[] => construct.node.findAll().filter(isWaiting);
+const below = (construct: IConstruct): Addressable[] => construct.node.findAll().filter(isAddressable);
 
 /**
  * Makes `construct.node.addDependency(other)` reach `depends_on`. cdktf drops it silently
@@ -28,15 +13,16 @@ const below = (construct: IConstruct): Waiting[] => construct.node.findAll().fil
 export function applyConstructDependencies(app: App): void {
   for (const construct of app.node.findAll()) {
     for (const dependency of construct.node.dependencies) {
-      const sentence = `${construct.node.path} depends on ${dependency.node.path}`;
       if (TerraformStack.isStack(construct) && TerraformStack.isStack(dependency)) {
         construct.addDependency(dependency);
         continue;
       }
+      const sentence = `${construct.node.path} depends on ${dependency.node.path}`;
       const stack = TerraformStack.of(construct);
-      if (stack !== TerraformStack.of(dependency)) {
+      const other = TerraformStack.of(dependency);
+      if (stack !== other) {
         throw new Error(
-          `${sentence}, which is in another stack: OpenTofu cannot wait across states. Use ${stack.node.id}.addDependency(${TerraformStack.of(dependency).node.id}), or read an output of that stack.`,
+          `${sentence}, which is in another stack: OpenTofu cannot wait across states. Use ${stack.node.id}.addDependency(${other.node.id}), or read an output of that stack.`,
         );
       }
       const waiting = below(construct);
@@ -47,9 +33,9 @@ export function applyConstructDependencies(app: App): void {
           `${sentence}, but ${empty.node.path} holds no resource, so nothing would reach depends_on. Add the dependency to the construct that holds the resources.`,
         );
       }
-      const names = awaited.map((target) => dependable(target));
+      const addresses = awaited.map(addressOf);
       for (const resource of waiting) {
-        resource.dependsOn = [...new Set([...(resource.dependsOn ?? []), ...names])].sort();
+        resource.dependsOn = [...new Set([...(resource.dependsOn ?? []), ...addresses])].sort();
       }
     }
   }

@@ -11,10 +11,10 @@ import {
   TerraformProvider,
   TerraformResource,
   TerraformStack,
-  TerraformVariable,
   Token,
 } from "cdktf";
 import type { IConstruct } from "constructs";
+import { elementAddress } from "./address";
 import { booleanReadsOf, configurationOf } from "./checked";
 import { readExpressions } from "./expressions";
 
@@ -109,19 +109,6 @@ function blocksOf({ stack, json }: StackOutput): Addressed[] {
   ];
 }
 
-/** What two elements of a stack must not share; undefined for elements without an address of their own. */
-function addressOf(element: TerraformElement): string | undefined {
-  if (TerraformResource.isTerraformResource(element))
-    return `${element.terraformResourceType}.${element.friendlyUniqueId}`;
-  if (TerraformDataSource.isTerraformDataSource(element)) {
-    return `data.${element.terraformResourceType}.${element.friendlyUniqueId}`;
-  }
-  if (TerraformOutput.isTerraformOutput(element)) return `output.${element.friendlyUniqueId}`;
-  if (element instanceof TerraformVariable) return `var.${element.friendlyUniqueId}`;
-  if (element instanceof TerraformLocal) return `local.${element.friendlyUniqueId}`;
-  return undefined;
-}
-
 // ---- rules over the construct tree ----------------------------------------------------------------------------------
 
 function* appRules(app: App, stacks: readonly TerraformStack[]): Generator<Violation> {
@@ -152,7 +139,7 @@ function* appRules(app: App, stacks: readonly TerraformStack[]): Generator<Viola
 function* elementRules({ stack, elements }: StackOutput): Generator<Violation> {
   const addresses = new Map<string, TerraformElement>();
   for (const element of elements) {
-    const address = addressOf(element);
+    const address = elementAddress(element);
     if (!address) continue;
     const other = addresses.get(address);
     if (other) {
@@ -404,7 +391,6 @@ function* crossStackRules(outputs: readonly StackOutput[]): Generator<Violation>
         .map(([name]) => `var.${name}`),
     );
     for (const [name, block] of Object.entries(json.output ?? {})) {
-      visitLeaves(block["value"], (leaf) => leaf);
       const leaks: string[] = [];
       visitLeaves(block["value"], (leaf) => {
         if (typeof leaf !== "string") return;

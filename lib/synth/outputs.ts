@@ -1,11 +1,5 @@
-import {
-  dependable,
-  type ITerraformDependable,
-  type TerraformBackend,
-  TerraformOutput,
-  TerraformStack,
-  Token,
-} from "cdktf";
+import { type TerraformBackend, TerraformOutput, TerraformStack, Token } from "cdktf";
+import { type Addressable, addressOf } from "./address";
 
 /** Declares one value that a stack publishes; `T` is its type for readers. */
 export interface OutputSpec<T extends string | readonly string[]> {
@@ -35,7 +29,7 @@ export interface StackOutputsProps<S extends OutputSpecs> {
    * behind a cluster's end point.
    * @default - nothing
    */
-  readonly dependsOn?: readonly ITerraformDependable[];
+  readonly dependsOn?: readonly Addressable[];
 }
 
 /**
@@ -58,7 +52,7 @@ export class StackOutputs<const S extends OutputSpecs> {
       });
       if (props.dependsOn) {
         // the typed argument writes "${address}" where OpenTofu wants the bare address
-        output.addOverride("depends_on", props.dependsOn.map((one) => dependable(one)).sort());
+        output.addOverride("depends_on", props.dependsOn.map(addressOf).sort());
       }
     }
   }
