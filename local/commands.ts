@@ -22,6 +22,8 @@ function runnerFor(tofu: Tofu): Runner {
   return runner;
 }
 
+const endpoint = () => `https://127.0.0.1:${port()}`;
+
 /** OpenTofu and the providers: found or made, and written down for `tofu init`. */
 async function prepareTools(): Promise<Tofu> {
   const tofu = await findTofu(report);
@@ -53,8 +55,9 @@ export async function up(): Promise<void> {
   requireLocalEnvironment();
   const started = Date.now();
   const foreign = foreignVariables();
-  if (foreign.length > 0) report.line(`ignored, the local target does not use them: ${foreign.join(", ")}`);
-  port(); // refuse a wrong one before anything is installed
+  const set = process.env["AWS_ENDPOINT_URL"] === endpoint(); // by `make env`
+  if (foreign.length > 0 && !set)
+    report.line(`ignored, the local target does not use them: ${foreign.join(", ")}`);
   const tofu = await prepareTools();
   await emulator.install(report);
   await recover();
@@ -306,14 +309,9 @@ export async function env(): Promise<void> {
   requireLocalEnvironment();
   const tofu = await findTofu(report, { build: false });
   if (!existsSync(PATHS.tofurc)) await prepareTools();
-  const endpoint = `https://127.0.0.1:${port()}`;
   const set: Record<string, string> = {
     PLATFORM_ENV: "local",
     LOCAL_AWS_PORT: String(port()),
-    PATH: [
-      dirname(tofu.path),
-      ...(process.env["PATH"] ?? "").split(":").filter((one) => one !== dirname(tofu.path)),
-    ].join(":"),
     TERRAFORM_BINARY_NAME: "tofu",
     TF_CLI_CONFIG_FILE: PATHS.tofurc,
     CHECKPOINT_DISABLE: "1",
@@ -321,7 +319,7 @@ export async function env(): Promise<void> {
     CDKTF_DISABLE_PLUGIN_CACHE_ENV: "1",
     CDKTF_HOME: join(PATHS.work, "cdktf"),
     CI: "1",
-    AWS_ENDPOINT_URL: endpoint,
+    AWS_ENDPOINT_URL: endpoint(),
     AWS_CA_BUNDLE: PATHS.ca,
     AWS_ACCESS_KEY_ID: "test",
     AWS_SECRET_ACCESS_KEY: "test",
@@ -331,6 +329,7 @@ export async function env(): Promise<void> {
     AWS_SHARED_CREDENTIALS_FILE: "/dev/null",
     AWS_EC2_METADATA_DISABLED: "true",
   };
+  console.log(`export PATH=${quote(dirname(tofu.path))}:"$PATH"`);
   for (const name of foreignVariables().filter((name) => !(name in set))) console.log(`unset ${name}`);
   for (const [name, value] of Object.entries(set)) console.log(`export ${name}=${quote(value)}`);
 }

@@ -152,6 +152,7 @@ interface Event {
     readonly summary: string;
     readonly detail?: string;
     readonly address?: string;
+    readonly snippet?: { readonly context?: string | null; readonly code?: string };
   };
 }
 
@@ -384,7 +385,12 @@ function failure(stack: Stack, doing: string, events: readonly Event[], interrup
     (event) => event.type === "diagnostic" && event.diagnostic?.severity === "error",
   );
   const why = errors.map(({ diagnostic }) =>
-    [`${diagnostic?.address ? `${diagnostic.address}: ` : ""}${diagnostic?.summary}`, diagnostic?.detail]
+    [
+      `${diagnostic?.address ? `${diagnostic.address}: ` : ""}${diagnostic?.summary}`,
+      diagnostic?.detail,
+      diagnostic?.snippet &&
+        `in ${diagnostic.snippet.context ?? ""} ${diagnostic.snippet.code?.trim() ?? ""}`,
+    ]
       .filter(Boolean)
       .join("\n"),
   );

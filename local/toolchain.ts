@@ -21,7 +21,6 @@ import { cacheDir, cleanEnv, PATHS, ROOT } from "./settings.js";
 
 /** write-only arguments and ephemeral variables came with 1.11 */
 const TOFU_MIN = [1, 11, 0];
-const GO_MIN = [1, 25, 0];
 /** the oldest AWS provider that accepts what the stacks synthesize */
 const AWS_MIN = [5, 100, 0];
 const REGISTRY_HOSTS = ["registry.opentofu.org", "registry.terraform.io"];
@@ -74,6 +73,12 @@ function onPath(name: string): string | undefined {
     .filter((folder) => isAbsolute(folder))
     .map((folder) => join(folder, name))
     .find((path) => existsSync(path));
+}
+
+/** The Go that local/toolchain/tofu/go.mod asks for, for example [1, 25, 5]. */
+function goMinimum(): Version {
+  const gomod = readFileSync(join(PATHS.tofuModule, "go.mod"), "utf8");
+  return parseVersion(/^go (\S+)$/m.exec(gomod)?.[1] ?? "") ?? [1, 25, 0];
 }
 
 /** The version of OpenTofu that local/toolchain/tofu/go.mod pins, for example "1.11.0". */
@@ -156,15 +161,16 @@ async function buildTofu(version: string, target: string, report: Report): Promi
   const work = PATHS.build;
   const goEnv = goEnvironment(work);
   const go = await execa("go", ["version"], { reject: false, env: goEnv, cwd: PATHS.tofuModule });
+  const minimum = goMinimum();
   const goVersion = go.failed ? undefined : parseVersion(go.stdout);
-  if (!goVersion || compareVersions(goVersion, GO_MIN) < 0) {
+  if (!goVersion || compareVersions(goVersion, minimum) < 0) {
     throw new CliError("OpenTofu is not available", {
       why: `none on PATH that fits, none in ${dirname(target)}, and it cannot be built: ${
-        goVersion ? `Go is ${show(goVersion)}, ${show(GO_MIN)} or later is needed` : "there is no Go on PATH"
+        goVersion ? `Go is ${show(goVersion)}, ${show(minimum)} or later is needed` : "there is no Go on PATH"
       }`,
       next: [
         "one of: install OpenTofu 1.11 or later (https://opentofu.org/docs/intro/install/)",
-        `        install Go ${show(GO_MIN)} or later (https://go.dev/dl/) and run this again`,
+        `        install Go ${show(minimum)} or later (https://go.dev/dl/) and run this again`,
         "        set TOFU to the path of an OpenTofu",
       ].join("\n"),
       code: EXIT.unavailable,
