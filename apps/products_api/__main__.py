@@ -36,14 +36,21 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Begin to drain, or stop."""
+        """Begin to drain; when that has begun already, stop.
+
+        Without the base class's method: it would raise the signal again at the end, and the exit code would be a
+        failure's.
+        """
+        del frame
         if self._loop is None or self._state.draining:
-            super().handle_exit(sig, frame)
+            self.should_exit = True
             return
         self._state.draining = True
         log.info("signal %d: draining for %g s", sig, self._drain_seconds)
-        stop = super().handle_exit
-        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, stop, sig, None)
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._drain_seconds, self._stop)
+
+    def _stop(self) -> None:
+        self.should_exit = True
 
 
 def main() -> int:

@@ -2,7 +2,6 @@
 
 import logging
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from pythonjsonlogger.json import JsonFormatter
@@ -22,8 +21,11 @@ def install_redaction() -> None:
 
     def redacting(*args: Any, **kwargs: Any) -> logging.LogRecord:
         record = factory(*args, **kwargs)
-        message = _message(record)
-        clean = redact(message)
+        try:
+            message = record.getMessage()
+            clean = redact(message)
+        except Exception as e:  # bad arguments: logging would print them to standard error, unmasked
+            message, clean = "", redact(f"{record.msg!r} with {record.args!r} ({e})")
         if clean != message:
             record.msg, record.args = clean, None
         if record.exc_info:
@@ -51,11 +53,3 @@ def configure_json_logging(level: str) -> None:
         )
     )
     logging.basicConfig(level=level, handlers=[handler], force=True)
-
-
-def _message(record: logging.LogRecord) -> str:
-    get: Callable[[], str] = record.getMessage
-    try:
-        return get()
-    except Exception:  # of bad arguments: logging reports it itself, when it emits the record
-        return str(record.msg)

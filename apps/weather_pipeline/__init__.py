@@ -1,11 +1,11 @@
 """Dagster code location: the job `weather_product_job` and its hourly schedule."""
 
-import os
 from datetime import UTC
 
 from dagster import (
     DefaultScheduleStatus,
     Definitions,
+    Failure,
     InMemoryIOManager,
     InputContext,
     RunRequest,
@@ -20,7 +20,7 @@ from dagster import (
 
 from weather_common.logs import install_redaction
 from weather_pipeline import assets
-from weather_pipeline.openweather import DEFAULT_BASE_URL, OpenWeatherResource
+from weather_pipeline.openweather import OpenWeatherResource
 from weather_pipeline.storage import ProductsBucket
 
 install_redaction()
@@ -34,8 +34,9 @@ class RunMemory(InMemoryIOManager):
         try:
             return super().load_input(context)
         except KeyError:
-            raise RuntimeError(
-                "the values of an earlier run are not kept: re-execute all steps (the report gets the same name)"
+            raise Failure(
+                "the values of an earlier run are not kept: re-execute all steps (the report gets the same name)",
+                allow_retries=False,
             ) from None
 
 
@@ -76,7 +77,7 @@ defs = Definitions(
     schedules=[weather_product_hourly],
     resources={
         # each field can also be set for one run, in the launchpad's run configuration
-        "openweather": OpenWeatherResource(base_url=os.environ.get("OPENWEATHER_BASE_URL", DEFAULT_BASE_URL)),
+        "openweather": OpenWeatherResource(),
         "bucket": ProductsBucket(),
         "io_manager": run_memory,
     },

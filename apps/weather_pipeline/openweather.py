@@ -18,7 +18,7 @@ from pydantic import Field, SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
 
 from weather_common.products import Place
-from weather_common.secrets import redact
+from weather_common.secrets import read_setting, redact
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +48,9 @@ class UpstreamError(Exception):
 class OpenWeatherResource(ConfigurableResource):  # type: ignore[type-arg]
     """Asks for the current weather. The API key is a parameter and not configuration: the UI shows configuration."""
 
-    base_url: str = Field(default=DEFAULT_BASE_URL, pattern=r"^https?://[^/?#]+[^?#]*$", description="Without /data")
+    base_url: str | None = Field(
+        default=None, description="Without /data; default: OPENWEATHER_BASE_URL, then the real one"
+    )
     timeout_seconds: float = Field(default=10, gt=0, le=60, description="For connecting, and for each read")
     attempt_seconds: float = Field(default=20, gt=0, le=120, description="For one attempt in all (slow drips)")
     max_attempts: int = Field(default=4, ge=1, le=10, description="Calls per city, the first one included")
@@ -62,7 +64,9 @@ class OpenWeatherResource(ConfigurableResource):  # type: ignore[type-arg]
         an answer in the wrong unit cannot pass as weather.
         Raises UpstreamError; faults that may pass (429, 5xx, time-outs, broken connections) are tried again first.
         """
-        backoff = wait_exponential_jitter(self.backoff_seconds, self.max_backoff_seconds, jitter=self.backoff_seconds)
+        backoff = wait_exponential_jitter(
+            multiplier=self.backoff_seconds, max=self.max_backoff_seconds, jitter=self.backoff_seconds
+        )
 
         def wait(state: RetryCallState) -> float:
             error = state.outcome.exception() if state.outcome else None
@@ -91,7 +95,8 @@ class OpenWeatherResource(ConfigurableResource):  # type: ignore[type-arg]
             "units": "standard",
             "appid": key.get_secret_value(),
         }
-        url = f"{self.base_url.rstrip('/')}/data/2.5/weather"
+        base = self.base_url or read_setting("OPENWEATHER_BASE_URL", default=DEFAULT_BASE_URL)
+        url = f"{base.rstrip('/')}/data/2.5/weather"
         deadline = time.monotonic() + self.attempt_seconds
         body = bytearray()
         try:
@@ -111,6 +116,8 @@ class OpenWeatherResource(ConfigurableResource):  # type: ignore[type-arg]
             raise UpstreamError("timeout", f"no answer within {self.timeout_seconds:g} s", retryable=True) from None
         except httpx.DecodingError:
             raise UpstreamError("malformed", "the answer's content encoding is broken") from None
+        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as e:
+            raise UpstreamError("configuration", f"OPENWEATHER_BASE_URL={base} is no http(s) URL: {e}") from None
         except httpx.HTTPError as e:
             raise UpstreamError("connection", f"{type(e).__name__}: {e}", retryable=True) from None
         if response.status_code != httpx.codes.OK:
