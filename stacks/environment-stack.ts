@@ -1,15 +1,9 @@
 import { AwsProvider } from "@cdktf/provider-aws/lib/provider";
-import {
-  Aspects,
-  LocalBackend,
-  S3Backend,
-  type TerraformBackend,
-  TerraformElement,
-  TerraformStack,
-} from "cdktf";
-import type { Construct, Node } from "constructs";
+import { Aspects, LocalBackend, S3Backend, type TerraformBackend } from "cdktf";
+import type { Construct } from "constructs";
 import type { Environment } from "../config/schema";
 import { versions } from "../config/versions";
+import { PathNamedStack } from "../lib/synth";
 import { IgnoreEmulatorGaps } from "./emulator-gaps";
 
 /** Services of the AWS emulator that the stacks call. */
@@ -31,13 +25,8 @@ const emulatedServices = [
 /** From a stack's folder in cdktf.out up to the checkout: paths in the JSON must not name the machine. */
 const checkout = "../../..";
 
-/**
- * Base of every stack: backend, AWS provider, tags and readable logical ids.
- *
- * The address of a resource is its path below the stack, joined with `_` (`aws_subnet.network_private-a`), instead of
- * cdktf's hash: a reviewer can read it, and it changes only when someone changes an id on purpose.
- */
-export abstract class EnvironmentStack extends TerraformStack {
+/** Base of every stack: backend, AWS provider, tags. */
+export abstract class EnvironmentStack extends PathNamedStack {
   protected readonly environment: Environment;
   protected readonly backend: TerraformBackend;
 
@@ -65,22 +54,14 @@ export abstract class EnvironmentStack extends TerraformStack {
       region: aws.region,
       defaultTags: [{ tags: { Project: "dagster-eks", Environment: name, Stack: id, ManagedBy: "cdktf" } }],
       ...(aws.deployRoleArn ? { assumeRole: [{ roleArn: aws.deployRoleArn }] } : {}),
-      ...(aws.emulator ? emulatorArguments(aws.emulator.port) : { allowedAccountIds: [aws.accountId] }),
+      allowedAccountIds: [aws.accountId],
+      ...(aws.emulator ? emulatorArguments(aws.emulator.port) : {}),
     });
     if (aws.emulator) {
       // an offline machine applies with the provider that it has
       this.addOverride("terraform.required_providers.aws.version", versions.localAwsProvider);
       Aspects.of(this).add(new IgnoreEmulatorGaps());
     }
-  }
-
-  /** Path below the stack instead of cdktf's hash; the guard refuses two elements with one address. */
-  protected override allocateLogicalId(element: TerraformElement | Node): string {
-    const { scopes } = TerraformElement.isTerraformElement(element) ? element.node : element;
-    return scopes
-      .slice(scopes.indexOf(this) + 1)
-      .map((scope) => scope.node.id.replace(/[^\w-]/g, ""))
-      .join("_");
   }
 }
 
@@ -94,7 +75,6 @@ function emulatorArguments(port: number) {
     s3UsePathStyle: true,
     skipCredentialsValidation: true,
     skipMetadataApiCheck: "true",
-    skipRequestingAccountId: true,
     endpoints: [Object.fromEntries(emulatedServices.map((service) => [service, url]))],
   };
 }

@@ -1,4 +1,5 @@
 import { EksAddon } from "@cdktf/provider-aws/lib/eks-addon";
+import { EksPodIdentityAssociation } from "@cdktf/provider-aws/lib/eks-pod-identity-association";
 import type { ITerraformDependable } from "cdktf";
 import { Construct } from "constructs";
 import { PodIdentityRole } from "../iam";
@@ -66,13 +67,7 @@ export class ClusterAddons extends Construct {
       ([, spec]) => spec.beforeCompute === (props.phase === "before-compute"),
     );
     this.addons = wanted.map(([name, { configuration, identity }]) => {
-      const role =
-        identity &&
-        new PodIdentityRole(this, `${name}-role`, {
-          name: `${cluster.name}-${name}`,
-          description: `EKS add-on ${name} of ${cluster.name}`,
-          awsManagedPolicies: { "managed-policy": identity.policyArn },
-        });
+      const identified = identity ? [this.identify(cluster, name, identity)] : [];
       return new EksAddon(this, name, {
         clusterName: cluster.clusterName,
         addonName: name,
@@ -81,11 +76,28 @@ export class ClusterAddons extends Construct {
         resolveConflictsOnCreate: "OVERWRITE",
         resolveConflictsOnUpdate: "OVERWRITE",
         ...(configuration ? { configurationValues: JSON.stringify(configuration) } : {}),
-        ...(identity && role
-          ? { podIdentityAssociation: [{ serviceAccount: identity.serviceAccount, roleArn: role.roleArn }] }
-          : {}),
-        dependsOn: [...(role?.attachments ?? []), ...(props.dependsOn ?? [])],
+        dependsOn: [...identified, ...(props.dependsOn ?? [])],
       });
+    });
+  }
+
+  /** The association exists before the add-on: pods that start before it have no credentials. */
+  private identify(
+    cluster: PlatformCluster,
+    name: AddonName,
+    { serviceAccount, policyArn }: NonNullable<AddonSpec["identity"]>,
+  ): EksPodIdentityAssociation {
+    const role = new PodIdentityRole(this, `${name}-role`, {
+      name: `${cluster.name}-${name}`,
+      description: `EKS add-on ${name} of ${cluster.name}`,
+      awsManagedPolicies: { "managed-policy": policyArn },
+    });
+    return new EksPodIdentityAssociation(this, `${name}-identity`, {
+      clusterName: cluster.clusterName,
+      namespace: "kube-system",
+      serviceAccount,
+      roleArn: role.roleArn,
+      dependsOn: [...role.attachments],
     });
   }
 }

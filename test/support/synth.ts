@@ -2,10 +2,10 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { AwsProvider } from "@cdktf/provider-aws/lib/provider";
-import { App, LocalBackend, TerraformStack } from "cdktf";
+import { App, LocalBackend } from "cdktf";
 import { loadEnvironment } from "../../config/load";
 import type { Environment } from "../../config/schema";
-import { synthesize } from "../../lib/synth";
+import { PathNamedStack, synthesize } from "../../lib/synth";
 import { composePlatform } from "../../stacks";
 
 export type Block = Readonly<Record<string, unknown>>;
@@ -63,7 +63,7 @@ export function synthApp(build: (app: App) => void): Record<string, Template> {
 }
 
 /** A stack with a backend and an AWS provider, for a construct on its own. */
-export class TestStack extends TerraformStack {
+export class TestStack extends PathNamedStack {
   readonly backend = new LocalBackend(this, { path: "test.tfstate" });
   readonly aws = new AwsProvider(this, "aws", { region: "us-east-2" });
 }

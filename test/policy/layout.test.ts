@@ -1,0 +1,171 @@
+import { execFileSync, spawnSync } from "node:child_process";
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+
+const root = join(__dirname, "../..");
+
+/** The rules that dependency-cruiser finds broken in a tree of our layout with these files. */
+function brokenRules(files: Readonly<Record<string, string>>): string[] {
+  const folder = mkdtempSync(join(tmpdir(), "layout-"));
+  try {
+    for (const [path, content] of Object.entries(files)) {
+      mkdirSync(join(folder, dirname(path)), { recursive: true });
+      writeFileSync(join(folder, path), content);
+    }
+    for (const file of [".dependency-cruiser.cjs", "tsconfig.json", "package.json"]) {
+      writeFileSync(join(folder, file), readFileSync(join(root, file)));
+    }
+    const { stdout } = spawnSync(
+      process.execPath,
+      [
+        join(root, "node_modules/dependency-cruiser/bin/dependency-cruise.mjs"),
+        "--output-type",
+        "json",
+        ...new Set(Object.keys(files).map((path) => path.split("/")[0] as string)),
+      ],
+      { cwd: folder, encoding: "utf8", maxBuffer: 1e8 },
+    );
+    const { summary } = JSON.parse(stdout) as { summary: { violations: { rule: { name: string } }[] } };
+    return [...new Set(summary.violations.map(({ rule }) => rule.name))].sort();
+  } finally {
+    rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+describe("the layout rules refuse", () => {
+  test.each<[string, Record<string, string>, string[]]>([
+    [
+      "lib that knows a stack",
+      { "stacks/a.ts": "export const a = 1;", "lib/x/index.ts": 'export { a } from "../../stacks/a";' },
+      ["lib-knows-no-stack"],
+    ],
+    [
+      "lib that knows the configuration",
+      {
+        "config/versions.ts": "export const a = 1;",
+        "lib/x/index.ts": 'export { a } from "../../config/versions";',
+      },
+      ["lib-knows-no-stack"],
+    ],
+    [
+      "a folder of lib that reaches into another",
+      {
+        "lib/x/inner.ts": "export const a = 1;",
+        "lib/x/index.ts": 'export { a } from "./inner";',
+        "lib/y/index.ts": 'export { a } from "../x/inner";',
+      },
+      ["no-reaching-into-another-folder-of-lib"],
+    ],
+    [
+      "a stack that reaches into lib",
+      {
+        "lib/x/inner.ts": "export const a = 1;",
+        "lib/x/index.ts": 'export { a } from "./inner";',
+        "stacks/s.ts": 'export { a } from "../lib/x/inner";',
+      },
+      ["lib-from-outside-through-its-index"],
+    ],
+    [
+      "a circle",
+      {
+        "lib/x/index.ts": 'export { b } from "./b"; export const a = 1;',
+        "lib/x/b.ts": 'export { a as b } from "./index";',
+      },
+      ["no-circular"],
+    ],
+    ["a file that nothing imports", { "lib/x/alone.ts": "export const a = 1;" }, ["no-orphans"]],
+    [
+      "a provider's index",
+      {
+        "node_modules/@cdktf/provider-aws/package.json":
+          '{"name":"@cdktf/provider-aws","main":"lib/index.js"}',
+        "node_modules/@cdktf/provider-aws/lib/index.js": "exports.Vpc = 1;",
+        "lib/x/index.ts": 'export { Vpc } from "@cdktf/provider-aws";',
+      },
+      ["no-provider-index"],
+    ],
+    [
+      "what is right: nothing",
+      {
+        "lib/x/inner.ts": "export const a = 1;",
+        "lib/x/index.ts": 'export { a } from "./inner";',
+        "stacks/s.ts": 'export { a } from "../lib/x";',
+      },
+      [],
+    ],
+  ])("%s", (_name, files, rules) => {
+    expect(brokenRules(files)).toEqual(rules);
+  });
+});
+
+describe("npm run synth, which is what cdktf runs", () => {
+  const synth = (environment: Record<string, string>, ...args: string[]) => {
+    const outdir = mkdtempSync(join(tmpdir(), "cli-"));
+    const { PLATFORM_ENV: _env, PLATFORM_CONFIG: _config, ...inherited } = process.env;
+    const result = spawnSync(process.execPath, ["scripts/synth.mjs", ...args], {
+      cwd: root,
+      encoding: "utf8",
+      env: { ...inherited, CDKTF_OUTDIR: outdir, ...environment },
+    });
+    return { ...result, outdir };
+  };
+
+  test("is the app of cdktf.json", () => {
+    const { app, language } = JSON.parse(readFileSync(join(root, "cdktf.json"), "utf8"));
+    const { scripts } = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
+    expect([app, language]).toEqual([scripts.synth, "typescript"]);
+  });
+
+  test("writes the manifest and the stacks, and removes stacks that no longer exist", () => {
+    const { status, stderr, outdir } = synth({});
+    expect([status, stderr]).toEqual([0, ""]);
+    const { stacks } = JSON.parse(readFileSync(join(outdir, "manifest.json"), "utf8"));
+    expect(Object.keys(stacks).sort()).toEqual(["cluster", "data", "network"]);
+    expect([stacks.data.dependencies, stacks.cluster.dependencies]).toEqual([
+      ["network"],
+      ["network", "data"],
+    ]);
+    mkdirSync(join(outdir, "stacks/old"));
+    expect(synth({ CDKTF_OUTDIR: outdir }).status).toBe(0);
+    expect(
+      execFileSync("ls", [join(outdir, "stacks")], { encoding: "utf8" })
+        .split("\n")
+        .sort(),
+    ).toEqual(["", "cluster", "data", "network"]);
+  });
+
+  test("says what is wrong with a configuration, without a stack trace", () => {
+    const { status, stderr } = synth({ PLATFORM_ENV: "staging" });
+    expect(status).toBe(1);
+    expect(stderr).toContain('value  "staging"');
+    expect(stderr).not.toMatch(/^\s+at /m);
+    expect(synth({ PLATFORM_ENV: "staging", DEBUG: "1" }).stderr).toMatch(/^\s+at /m);
+  });
+
+  test("explains itself, and refuses arguments that it does not know", () => {
+    expect(synth({}, "--help")).toMatchObject({ status: 0, stdout: expect.stringContaining("PLATFORM_ENV") });
+    expect(synth({}, "prod")).toMatchObject({
+      status: 64,
+      stderr: expect.stringContaining("Unknown argument prod"),
+    });
+  });
+
+  test("refuses provider classes that were imported around the check", () => {
+    // what ts-node main.ts would do: no rewriting of the imports
+    const script = `
+      require("esbuild").buildSync({ entryPoints: ["main.ts"], bundle: true, packages: "external", platform: "node",
+        outfile: process.env.CDKTF_OUTDIR + "/main.js" });
+      module.paths.unshift(process.cwd() + "/node_modules");
+      require("node:vm").compileFunction(require("node:fs").readFileSync(process.env.CDKTF_OUTDIR + "/main.js", "utf8"),
+        ["require", "module", "exports"])(require, module, exports);`;
+    const outdir = mkdtempSync(join(tmpdir(), "unchecked-"));
+    const { status, stderr } = spawnSync(process.execPath, ["-e", script], {
+      cwd: root,
+      encoding: "utf8",
+      env: { ...process.env, CDKTF_OUTDIR: outdir, PLATFORM_ENV: "local" },
+    });
+    expect(status).toBe(1);
+    expect(stderr).toContain("unchecked-import: was not built through a checked import");
+  });
+});
