@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 // Synthesizes main.ts: the `app` of cdktf.json and of `npm run synth`. Nothing is type-checked here (npm run typecheck does).
-import { rmSync } from "node:fs";
+import { createHash } from "node:crypto";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { compileFunction } from "node:vm";
-import { build } from "esbuild";
+import { Script } from "node:vm";
 
 const usage = `Usage: node scripts/synth.mjs [--help]
 
@@ -31,29 +31,62 @@ Error.captureStackTrace = (target, ...rest) => {
 };
 
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
-const requireFromRoot = createRequire(join(root, "main.ts"));
-const { checkedProviders } = requireFromRoot("./scripts/checked-imports.cjs");
+const require = createRequire(join(root, "main.ts"));
+
+/** Everything that the synth reads, and the lock file for everything that it imports. */
+const sources = ["main.ts", "config", "lib", "stacks", "scripts", "vault-secrets.json", "package-lock.json"];
+
+/** Digest of the names and contents below a path. */
+function digest(hash, path) {
+  hash.update(`${path}\0`);
+  const file = join(root, path);
+  if (statSync(file).isDirectory()) for (const name of readdirSync(file).sort()) digest(hash, `${path}/${name}`);
+  else hash.update(readFileSync(file));
+  return hash;
+}
+
+const writeWhole = (file, content) => {
+  writeFileSync(`${file}.${process.pid}`, content);
+  renameSync(`${file}.${process.pid}`, file);
+};
+
+/** The bundle of these sources: built once, kept by their digest, so that the next synth of the same code only runs it. */
+async function bundled() {
+  const folder = join(root, "node_modules/.cache/dagster-eks");
+  const key = sources.reduce(digest, createHash("sha256")).digest("hex").slice(0, 20);
+  const file = join(folder, `${key}.cjs`);
+  if (!existsSync(file)) {
+    rmSync(folder, { recursive: true, force: true });
+    mkdirSync(folder, { recursive: true });
+    const { build } = await import("esbuild");
+    const { outputFiles } = await build({
+      absWorkingDir: root,
+      entryPoints: ["main.ts"],
+      bundle: true,
+      platform: "node",
+      target: "node20",
+      logLevel: "error",
+      plugins: [require("./scripts/checked-imports.cjs").checkedProviders],
+      write: false,
+    });
+    writeWhole(file, outputFiles[0].contents);
+  }
+  return file;
+}
 
 try {
-  const { outputFiles } = await build({
-    absWorkingDir: root,
-    entryPoints: ["main.ts"],
-    bundle: true,
-    packages: "external",
-    platform: "node",
-    target: "node20",
-    sourcemap: process.env.DEBUG ? "inline" : false,
-    logLevel: "error",
-    plugins: [checkedProviders],
-    write: false,
+  const file = await bundled();
+  const compiled = `${file}.${process.version}.v8`;
+  const cachedData = existsSync(compiled) ? readFileSync(compiled) : undefined;
+  const script = new Script(`(function (require, module, exports) {${readFileSync(file, "utf8")}\n})`, {
+    filename: file,
+    cachedData,
   });
   // cdktf's own CLI removes stacks that no longer exist; a plain run must, too
   rmSync(join(process.env.CDKTF_OUTDIR ?? "cdktf.out", "stacks"), { recursive: true, force: true });
-  const run = compileFunction(outputFiles[0].text, ["require", "module", "exports"], {
-    filename: join(root, "main.js"),
-  });
   const main = { exports: {} };
-  run(requireFromRoot, main, main.exports);
+  script.runInThisContext()(require, main, main.exports);
+  if (cachedData === undefined || script.cachedDataRejected) writeWhole(compiled, script.createCachedData());
 } catch (error) {
   if (process.env.DEBUG) throw error;
   console.error(`\n${error.name}: ${error.message}\n\n(DEBUG=1 shows where it was thrown.)`);

@@ -9,6 +9,7 @@ import type { IConstruct } from "constructs";
 export const emulatorGaps: Readonly<Record<string, readonly string[]>> = {
   aws_db_instance: ["enabled_cloudwatch_logs_exports"],
   aws_eks_cluster: ["upgrade_policy", "zonal_shift_config"],
+  aws_eks_node_group: ["launch_template", "update_config"],
   aws_flow_log: ["iam_role_arn", "max_aggregation_interval", "tags", "tags_all"],
   aws_vpc_endpoint: ["private_dns_enabled", "security_group_ids"],
 };
