@@ -53,6 +53,13 @@ command("env", 'print shell exports for aws, tofu and cdktf by hand: eval "$(mak
   commands.env,
 );
 
+// a reader that goes away (`make status | head -1`) is no reason to stop in the middle
+for (const stream of [process.stdout, process.stderr]) {
+  stream.on("error", (error: NodeJS.ErrnoException) => {
+    if (error.code !== "EPIPE") throw error;
+  });
+}
+
 async function main(): Promise<void> {
   try {
     await program.parseAsync();

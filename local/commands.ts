@@ -59,6 +59,7 @@ export async function up(): Promise<void> {
   if (foreign.length > 0 && !set)
     report.line(`ignored, the local target does not use them: ${foreign.join(", ")}`);
   const tofu = await prepareTools();
+  await emulator.requirePort();
   await emulator.install(report);
   await recover();
   await emulator.start(report);
@@ -73,17 +74,18 @@ export async function up(): Promise<void> {
   const applied = async (stack: Stack, othersRunning: () => boolean) => {
     const begin = Date.now();
     await runner.init(stack);
-    const known = stacks.resourcesInState(stack);
+    // a stack without a state is applied at once: what its plan says is known
+    const file = stacks.resourcesInState(stack) ? join(PATHS.tofu, `${stack.name}.plan`) : undefined;
+    const changes = file ? await runner.plan(stack, file) : undefined;
     let changed = 0;
-    const plan = known ? join(PATHS.tofu, `${stack.name}.plan`) : undefined;
-    if (plan === undefined || (await runner.plan(stack, plan)).length > 0) {
+    if (changes === undefined || changes.length > 0) {
       saved ??= emulator.checkpoint();
       await saved;
-      changed = (await runner.apply(stack, plan)).changed;
+      changed = await runner.apply(stack, file && changes ? { file, changes } : undefined);
       // only when nothing else is half-way: a checkpoint is what a later run may have to go back to
       if (!othersRunning() && stacks.cutOff().length === 0) await emulator.checkpoint();
     }
-    if (plan) rmSync(plan, { force: true });
+    if (file) rmSync(file, { force: true });
     outputs.set(stack.name, await runner.outputs(stack));
     rows.set(stack.name, [
       stack.name,

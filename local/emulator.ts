@@ -239,6 +239,14 @@ export async function requireAnswer(): Promise<Running> {
   });
 }
 
+/** The port, which must be free unless this checkout's emulator has it. */
+export async function requirePort(): Promise<number> {
+  const port = portOf();
+  const holder = running()?.port === port ? undefined : await portHolder(port);
+  if (holder !== undefined) throw portInUse(port, holder);
+  return port;
+}
+
 /** Starts the emulator unless it runs and answers. */
 export async function start(report: Report): Promise<Running> {
   const renewed = await ensureCertificate();
@@ -250,9 +258,7 @@ export async function start(report: Report): Promise<Running> {
     );
     await stop();
   }
-  const port = portOf();
-  const holder = await portHolder(port);
-  if (holder !== undefined) throw portInUse(port, holder);
+  const port = await requirePort();
   if (existsSync(PATHS.awsLog) && statSync(PATHS.awsLog).size > LOG_LIMIT)
     renameSync(PATHS.awsLog, `${PATHS.awsLog}.1`);
   mkdirSync(PATHS.awsState, { recursive: true });

@@ -173,7 +173,6 @@ interface Applying extends ProcessRef {
 
 /** Progress of one stack, as one line. */
 class Progress {
-  total: number | undefined;
   done = 0;
   private readonly open = new Set<string>();
   private readonly started = Date.now();
@@ -181,6 +180,7 @@ class Progress {
   constructor(
     readonly stack: string,
     readonly verb: string,
+    public total?: number | undefined,
   ) {}
 
   see(event: Event): void {
@@ -244,9 +244,14 @@ export class Runner {
     }
   }
 
-  private async run(stack: Stack, verb: string, args: readonly string[], mark = false): Promise<Run> {
+  private async run(
+    stack: Stack,
+    verb: string,
+    args: readonly string[],
+    { mark = false, total = undefined as number | undefined } = {},
+  ): Promise<Run> {
     if (this.interrupted) throw interruptedError(stack);
-    const progress = new Progress(stack.name, verb);
+    const progress = new Progress(stack.name, verb, total);
     this.active.add(progress);
     this.ticker ??= this.report.ticker(() => [...this.active].map((one) => one.text()).join("\n"));
     const child = execa(this.tofu.path, [`-chdir=${stack.folder}`, ...args], {
@@ -319,8 +324,11 @@ export class Runner {
     return changes;
   }
 
-  /** Applies a saved plan, or plans and applies in one go, which starts the provider once less. */
-  async apply(stack: Stack, plan?: string): Promise<{ changed: number; outputs: Outputs }> {
+  /** Applies a saved plan of `changes`, or plans and applies in one go, which starts the provider once less. */
+  async apply(
+    stack: Stack,
+    plan?: { readonly file: string; readonly changes: readonly Change[] },
+  ): Promise<number> {
     mkdirSync(PATHS.state, { recursive: true });
     const args = [
       "apply",
@@ -331,24 +339,23 @@ export class Runner {
     ];
     const { code, events } = await this.run(
       stack,
-      "plan",
-      [...args, ...(plan ? [plan] : ["-auto-approve"])],
-      true,
+      plan ? "apply" : "plan",
+      [...args, plan ? plan.file : "-auto-approve"],
+      { mark: true, total: plan?.changes.filter(({ address }) => !address.startsWith("output ")).length },
     );
     if (code !== 0) throw failure(stack, "applying", events, this.interrupted);
     const summary = events.find(
       (event) => event.type === "change_summary" && event.changes?.operation === "apply",
     );
     const { add = 0, change = 0, remove = 0 } = summary?.changes ?? {};
-    return {
-      changed: add + change + remove,
-      outputs: events.findLast((event) => event.type === "outputs")?.outputs ?? {},
-    };
+    return add + change + remove;
   }
 
   async destroy(stack: Stack): Promise<number> {
     const args = ["destroy", "-json", "-input=false", "-auto-approve", `-parallelism=${PARALLELISM}`];
-    const { code, events } = await this.run(stack, "plan", [...args, `-lock-timeout=${LOCK_TIMEOUT}`], true);
+    const { code, events } = await this.run(stack, "plan", [...args, `-lock-timeout=${LOCK_TIMEOUT}`], {
+      mark: true,
+    });
     if (code !== 0) throw failure(stack, "destroying", events, this.interrupted);
     return events.find((event) => event.changes?.operation === "destroy")?.changes?.remove ?? 0;
   }

@@ -14,7 +14,10 @@ process.on("exit", () => rmSync(temporary, { recursive: true, force: true }));
 function run(command, args, { capture = false } = {}) {
   return new Promise((resolve) => {
     let text = "";
-    const child = spawn(command, args, { cwd: root, stdio: ["ignore", capture ? "pipe" : "inherit", "inherit"] });
+    const child = spawn(command, args, {
+      cwd: root,
+      stdio: ["ignore", capture ? "pipe" : "inherit", "inherit"],
+    });
     child.stdout?.on("data", (data) => {
       text += data;
       process.stdout.write(data);
@@ -33,8 +36,14 @@ const check = (command, args) => async () => {
 /** Jest counts; a skipped test carries its reason in its name: `what it shows [why it cannot run here]`. */
 const jest = (name, args) => async () => {
   const file = join(temporary, `${name}.json`);
-  const { code } = await run(process.execPath, [join(root, "node_modules/jest/bin/jest.js"), ...args, "--json", `--outputFile=${file}`]);
-  if (!existsSync(file)) return { passed: 0, failed: 1, skipped: 0, note: `jest ended with ${code} and no result` };
+  const { code } = await run(process.execPath, [
+    join(root, "node_modules/jest/bin/jest.js"),
+    ...args,
+    "--json",
+    `--outputFile=${file}`,
+  ]);
+  if (!existsSync(file))
+    return { passed: 0, failed: 1, skipped: 0, note: `jest ended with ${code} and no result` };
   const result = JSON.parse(readFileSync(file, "utf8"));
   const tests = result.testResults.flatMap((suite) => suite.assertionResults);
   const skipped = tests.filter(({ status }) => ["pending", "todo", "skipped", "disabled"].includes(status));
@@ -54,7 +63,8 @@ async function apps() {
   const { code, text } = await run("make", ["-s", "-C", "apps", "test"], { capture: true });
   const lines = text.trim().split("\n");
   const match = COUNTS.exec(lines.at(-1) ?? "");
-  if (!match) return { passed: 0, failed: 1, skipped: 0, note: `apps/ ended with ${code} and no line of counts` };
+  if (!match)
+    return { passed: 0, failed: 1, skipped: 0, note: `apps/ ended with ${code} and no line of counts` };
   const [passed, failed, skipped] = match.slice(1).map(Number);
   return {
     passed,
@@ -107,7 +117,9 @@ for (const [name, part] of parts) {
 
 console.log("\npart       seconds  passed  failed  skipped");
 for (const { name, seconds, passed, failed, skipped, note } of rows) {
-  const columns = [seconds, passed, failed, skipped].map((value, i) => String(value).padStart([7, 6, 6, 7][i]));
+  const columns = [seconds, passed, failed, skipped].map((value, i) =>
+    String(value).padStart([7, 6, 6, 7][i]),
+  );
   console.log(`${name.padEnd(9)}  ${columns.join("  ")}${note ? `  ${note}` : ""}`);
 }
 if (skippedNames.length > 0) console.log(`\nskipped:\n${skippedNames.map((name) => `  ${name}`).join("\n")}`);
