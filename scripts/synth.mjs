@@ -1,11 +1,20 @@
 #!/usr/bin/env node
 // Synthesizes main.ts: the `app` of cdktf.json and of `npm run synth`. Nothing is type-checked here (npm run typecheck does).
 import { createHash } from "node:crypto";
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
-import { createRequire } from "node:module";
-import { dirname, join } from "node:path";
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from "node:fs";
+import { createRequire, isBuiltin } from "node:module";
+import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { Script } from "node:vm";
+import { compileFunction, Script } from "node:vm";
 
 const usage = `Usage: node scripts/synth.mjs [--help]
 
@@ -33,60 +42,107 @@ Error.captureStackTrace = (target, ...rest) => {
 const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const require = createRequire(join(root, "main.ts"));
 
-/** Everything that the synth reads, and the lock file for everything that it imports. */
-const sources = ["main.ts", "config", "lib", "stacks", "scripts", "vault-secrets.json", "package-lock.json"];
+const cache = join(root, "node_modules/.cache/dagster-eks");
 
-/** Digest of the names and contents below a path. */
-function digest(hash, path) {
+/** Everything of ours that the synth runs. */
+const sources = ["main.ts", "config", "lib", "stacks", "scripts", "vault-secrets.json"];
+
+/** Adds the names and contents below a path. */
+function addTo(hash, path) {
   hash.update(`${path}\0`);
   const file = join(root, path);
-  if (statSync(file).isDirectory()) for (const name of readdirSync(file).sort()) digest(hash, `${path}/${name}`);
+  if (statSync(file).isDirectory())
+    for (const name of readdirSync(file).sort()) addTo(hash, `${path}/${name}`);
   else hash.update(readFileSync(file));
   return hash;
 }
 
-const writeWhole = (file, content) => {
+const digest = (hash) => hash.digest("hex").slice(0, 16);
+
+/** Writes `kind-key…` into the cache, whole or not at all, and drops what other keys of that kind left there. */
+function keep(file, content) {
+  mkdirSync(cache, { recursive: true });
   writeFileSync(`${file}.${process.pid}`, content);
   renameSync(`${file}.${process.pid}`, file);
-};
+  const [current] = basename(file).split(".");
+  for (const name of readdirSync(cache)) {
+    if (name.startsWith(current.split("-")[0]) && !name.startsWith(current))
+      rmSync(join(cache, name), { force: true });
+  }
+}
 
-/** The bundle of these sources: built once, kept by their digest, so that the next synth of the same code only runs it. */
-async function bundled() {
-  const folder = join(root, "node_modules/.cache/dagster-eks");
-  const key = sources.reduce(digest, createHash("sha256")).digest("hex").slice(0, 20);
-  const file = join(folder, `${key}.cjs`);
+const esbuild = async (options) =>
+  (await import("esbuild")).build({
+    absWorkingDir: root,
+    bundle: true,
+    platform: "node",
+    target: "node20",
+    logLevel: "error",
+    write: false,
+    ...options,
+  });
+
+/** Our code as one module, and the packages that it imports: built when the code has changed. */
+async function ownCode() {
+  const file = join(cache, `own-${digest(sources.reduce(addTo, createHash("sha256")))}.json`);
+  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
+  const { outputFiles, metafile } = await esbuild({
+    entryPoints: ["main.ts"],
+    packages: "external",
+    metafile: true,
+    plugins: [require("./scripts/checked-imports.cjs").checkedProviders],
+  });
+  const [{ imports }] = Object.values(metafile.outputs);
+  const external = imports.filter(({ path }) => !isBuiltin(path)).map(({ path }) => path);
+  const own = { code: outputFiles[0].text, packages: [...new Set(external)].sort() };
+  keep(file, JSON.stringify(own));
+  return own;
+}
+
+/** The imported packages as one file: built when an import or the lock file has changed. */
+async function packages(names) {
+  const hash = createHash("sha256").update(names.join("\0"));
+  const file = join(cache, `packages-${digest(addTo(hash, "package-lock.json"))}.cjs`);
   if (!existsSync(file)) {
-    rmSync(folder, { recursive: true, force: true });
-    mkdirSync(folder, { recursive: true });
-    const { build } = await import("esbuild");
-    const { outputFiles } = await build({
-      absWorkingDir: root,
-      entryPoints: ["main.ts"],
-      bundle: true,
-      platform: "node",
-      target: "node20",
-      logLevel: "error",
-      plugins: [require("./scripts/checked-imports.cjs").checkedProviders],
-      write: false,
+    const entries = names.map((name) => `${JSON.stringify(name)}: () => require(${JSON.stringify(name)})`);
+    const { outputFiles } = await esbuild({
+      stdin: { contents: `module.exports = { ${entries.join(", ")} }`, resolveDir: root },
     });
-    writeWhole(file, outputFiles[0].contents);
+    keep(file, outputFiles[0].contents);
   }
   return file;
 }
 
-try {
-  const file = await bundled();
+/** Runs a CommonJS file with V8's compiled code from the last time; returns its exports and how to keep that code. */
+function run(file, content, requireFrom) {
   const compiled = `${file}.${process.version}.v8`;
   const cachedData = existsSync(compiled) ? readFileSync(compiled) : undefined;
-  const script = new Script(`(function (require, module, exports) {${readFileSync(file, "utf8")}\n})`, {
+  const script = new Script(`(function (require, module, exports) {${content}\n})`, {
     filename: file,
     cachedData,
   });
+  const module = { exports: {} };
+  script.runInThisContext()(requireFrom, module, module.exports);
+  return {
+    exports: module.exports,
+    keepCompiled: () => {
+      if (cachedData === undefined || script.cachedDataRejected) keep(compiled, script.createCachedData());
+    },
+  };
+}
+
+try {
+  const own = await ownCode();
+  const file = await packages(own.packages);
+  const bundled = run(file, readFileSync(file, "utf8"), require);
   // cdktf's own CLI removes stacks that no longer exist; a plain run must, too
   rmSync(join(process.env.CDKTF_OUTDIR ?? "cdktf.out", "stacks"), { recursive: true, force: true });
-  const main = { exports: {} };
-  script.runInThisContext()(require, main, main.exports);
-  if (cachedData === undefined || script.cachedDataRejected) writeWhole(compiled, script.createCachedData());
+  compileFunction(own.code, ["require", "module", "exports"], { filename: join(root, "main.js") })(
+    (name) => bundled.exports[name]?.() ?? require(name),
+    {},
+    {},
+  );
+  bundled.keepCompiled();
 } catch (error) {
   if (process.env.DEBUG) throw error;
   console.error(`\n${error.name}: ${error.message}\n\n(DEBUG=1 shows where it was thrown.)`);

@@ -1,5 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 
@@ -133,6 +133,38 @@ describe("npm run synth, which is what cdktf runs", () => {
         .split("\n")
         .sort(),
     ).toEqual(["", "cluster", "data", "network"]);
+  });
+
+  test("sees a change of the code, although it keeps what it built", () => {
+    const copy = mkdtempSync(join(tmpdir(), "changed-"));
+    for (const path of [
+      "main.ts",
+      "config",
+      "lib",
+      "stacks",
+      "scripts",
+      "vault-secrets.json",
+      "package-lock.json",
+      "package.json",
+    ]) {
+      cpSync(join(root, path), join(copy, path), { recursive: true });
+    }
+    symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+    const policies = () => {
+      const { status } = spawnSync(process.execPath, ["scripts/synth.mjs"], {
+        cwd: copy,
+        env: { ...process.env, PLATFORM_ENV: "local" },
+      });
+      expect(status).toBe(0);
+      const { resource } = JSON.parse(readFileSync(join(copy, "cdktf.out/stacks/data/cdk.tf.json"), "utf8"));
+      return JSON.stringify(resource.aws_ecr_lifecycle_policy);
+    };
+    expect(policies()).toContain("The 5 newest images stay");
+    expect(policies()).toContain("The 5 newest images stay");
+    const file = join(copy, "config/local.ts");
+    writeFileSync(file, readFileSync(file, "utf8").replace("imagesKept: 5", "imagesKept: 7"));
+    expect(policies()).toContain("The 7 newest images stay");
+    rmSync(copy, { recursive: true });
   });
 
   test("says what is wrong with a configuration, without a stack trace", () => {
