@@ -5,36 +5,8 @@ import { dirname, join } from "node:path";
 
 const root = join(__dirname, "../..");
 
-/** The rules that dependency-cruiser finds broken in a tree of our layout with these files. */
-function brokenRules(files: Readonly<Record<string, string>>): string[] {
-  const folder = mkdtempSync(join(tmpdir(), "layout-"));
-  try {
-    for (const [path, content] of Object.entries(files)) {
-      mkdirSync(join(folder, dirname(path)), { recursive: true });
-      writeFileSync(join(folder, path), content);
-    }
-    for (const file of [".dependency-cruiser.cjs", "tsconfig.json", "package.json"]) {
-      writeFileSync(join(folder, file), readFileSync(join(root, file)));
-    }
-    const { stdout } = spawnSync(
-      process.execPath,
-      [
-        join(root, "node_modules/dependency-cruiser/bin/dependency-cruise.mjs"),
-        "--output-type",
-        "json",
-        ...new Set(Object.keys(files).map((path) => path.split("/")[0] as string)),
-      ],
-      { cwd: folder, encoding: "utf8", maxBuffer: 1e8 },
-    );
-    const { summary } = JSON.parse(stdout) as { summary: { violations: { rule: { name: string } }[] } };
-    return [...new Set(summary.violations.map(({ rule }) => rule.name))].sort();
-  } finally {
-    rmSync(folder, { recursive: true, force: true });
-  }
-}
-
 describe("the layout rules refuse", () => {
-  test.each<[string, Record<string, string>, string[]]>([
+  const cases: [name: string, files: Record<string, string>, rules: string[]][] = [
     [
       "lib that knows a stack",
       { "stacks/a.ts": "export const a = 1;", "lib/x/index.ts": 'export { a } from "../../stacks/a";' },
@@ -94,9 +66,43 @@ describe("the layout rules refuse", () => {
       },
       [],
     ],
-  ])("%s", (_name, files, rules) => {
-    expect(brokenRules(files)).toEqual(rules);
-  });
+  ];
+
+  /** Broken rules of each case, found in trees of our layout with its files. */
+  let found: string[][] = [];
+  const folder = mkdtempSync(join(tmpdir(), "layout-"));
+
+  beforeAll(() => {
+    const trees = cases.map(([, files], index) => {
+      const tree = join(folder, String(index));
+      for (const name of [
+        "main.ts",
+        "lib/.keep",
+        "stacks/.keep",
+        "config/.keep",
+        "local/.keep",
+        ...Object.keys(files),
+      ]) {
+        mkdirSync(join(tree, dirname(name)), { recursive: true });
+        writeFileSync(join(tree, name), files[name] ?? "");
+      }
+      return tree;
+    });
+    const { stdout, stderr } = spawnSync(process.execPath, ["test/support/cruise.mjs", ...trees], {
+      cwd: root,
+      encoding: "utf8",
+    });
+    if (!stdout) throw new Error(stderr);
+    found = JSON.parse(stdout);
+  }, 20_000);
+  afterAll(() => rmSync(folder, { recursive: true }));
+
+  test.each(cases.map(([name, , rules], index) => [name, rules, index] as const))(
+    "%s",
+    (_name, rules, index) => {
+      expect(found[index]).toEqual(rules);
+    },
+  );
 });
 
 describe("npm run synth, which is what cdktf runs", () => {
