@@ -94,6 +94,7 @@ export async function portHolder(port: number): Promise<string | undefined> {
   const ss = await execa("ss", ["-Hltnp", `sport = :${port}`], { reject: false });
   const found = /\("([^"]+)",pid=(\d+)/.exec(ss.stdout ?? "");
   if (found) return `${found[1]} (process ${found[2]})`;
+  if ((ss.stdout ?? "").trim() !== "") return "a program of another user";
   const lsof = await execa("lsof", ["-nP", `-iTCP:${port}`, "-sTCP:LISTEN", "-Fpc"], { reject: false });
   const pid = /^p(\d+)/m.exec(lsof.stdout ?? "");
   if (pid) return `${/^c(.+)/m.exec(lsof.stdout ?? "")?.[1] ?? "a program"} (process ${pid[1]})`;

@@ -50,10 +50,13 @@ export interface Tofu {
   readonly origin: string;
 }
 
+/** OpenTofu makes an empty ~/.terraform.d unless its configuration folder is elsewhere; ours is TF_CLI_CONFIG_FILE alone. */
+const QUIET = { CHECKPOINT_DISABLE: "1", XDG_CONFIG_HOME: "/dev/null" };
+
 async function tofuVersion(path: string): Promise<Version | undefined> {
   const { stdout, failed } = await execa(path, ["version", "-json"], {
     reject: false,
-    env: cleanEnv({ CHECKPOINT_DISABLE: "1" }),
+    env: cleanEnv(QUIET),
     extendEnv: false,
   });
   if (failed) return undefined;
@@ -363,7 +366,7 @@ async function download(tofu: Tofu, version: string, report: Report): Promise<Fo
     reject: false,
     extendEnv: false,
     env: cleanEnv({
-      CHECKPOINT_DISABLE: "1",
+      ...QUIET,
       TF_CLI_CONFIG_FILE: join(work, "tofurc"),
       TF_PLUGIN_CACHE_DIR: cache,
     }),
@@ -441,7 +444,7 @@ export function writeMirror(providers: Readonly<Record<string, Provider>>): void
 export function tofuEnv(extra: Record<string, string> = {}): Record<string, string> {
   return cleanEnv({
     TF_CLI_CONFIG_FILE: PATHS.tofurc,
-    CHECKPOINT_DISABLE: "1",
+    ...QUIET,
     TF_IN_AUTOMATION: "1",
     TF_INPUT: "0",
     // the provider's schema is hundreds of megabytes of short-lived objects: fewer collections save a third of the CPU

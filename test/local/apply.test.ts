@@ -51,7 +51,7 @@ const resources = (stack: string): Resources =>
   sandbox.json<{ resource: Resources }>(`cdktf.out/stacks/${stack}/cdk.tf.json`).resource;
 const all = (stack: string, type: string) => Object.values(resources(stack)[type] ?? {});
 const stackNames = () => Object.keys(sandbox.json<{ stacks: object }>("cdktf.out/manifest.json").stacks);
-const rows = ({ stdout }: Result) =>
+const rows = ({ stdout }: Result): Record<string, { held: number; changed: number }> =>
   Object.fromEntries(
     [...stdout.matchAll(/^(\w[\w-]*) +(\d+) +(\d+) +\d+$/gm)].map(([, name, held, changed]) => [
       name,
