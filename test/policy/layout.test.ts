@@ -141,36 +141,71 @@ describe("npm run synth, which is what cdktf runs", () => {
     ).toEqual(["", "cluster", "data", "network"]);
   });
 
-  test("sees a change of the code, although it keeps what it built", () => {
+  describe("on changed code", () => {
     const copy = mkdtempSync(join(tmpdir(), "changed-"));
-    for (const path of [
-      "main.ts",
-      "config",
-      "lib",
-      "stacks",
-      "scripts",
-      "vault-secrets.json",
-      "package-lock.json",
-      "package.json",
-    ]) {
-      cpSync(join(root, path), join(copy, path), { recursive: true });
-    }
-    symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
-    const policies = () => {
-      const { status } = spawnSync(process.execPath, ["scripts/synth.mjs"], {
+    beforeAll(() => {
+      const read = [
+        "main.ts",
+        "config",
+        "lib",
+        "stacks",
+        "scripts",
+        "vault-secrets.json",
+        "package.json",
+        "package-lock.json",
+      ];
+      for (const path of read) cpSync(join(root, path), join(copy, path), { recursive: true });
+      symlinkSync(join(root, "node_modules"), join(copy, "node_modules"));
+    });
+    afterAll(() => rmSync(copy, { recursive: true }));
+
+    /** The written text of the data stack. */
+    const dataStack = (): string => {
+      const { status, stderr } = spawnSync(process.execPath, ["scripts/synth.mjs"], {
         cwd: copy,
+        encoding: "utf8",
         env: { ...process.env, PLATFORM_ENV: "local" },
       });
-      expect(status).toBe(0);
-      const { resource } = JSON.parse(readFileSync(join(copy, "cdktf.out/stacks/data/cdk.tf.json"), "utf8"));
-      return JSON.stringify(resource.aws_ecr_lifecycle_policy);
+      expect([status, stderr]).toEqual([0, ""]);
+      return readFileSync(join(copy, "cdktf.out/stacks/data/cdk.tf.json"), "utf8");
     };
-    expect(policies()).toContain("The 5 newest images stay");
-    expect(policies()).toContain("The 5 newest images stay");
-    const file = join(copy, "config/local.ts");
-    writeFileSync(file, readFileSync(file, "utf8").replace("imagesKept: 5", "imagesKept: 7"));
-    expect(policies()).toContain("The 7 newest images stay");
-    rmSync(copy, { recursive: true });
+    const edit = (path: string, change: (code: string) => string) => {
+      const file = join(copy, path);
+      const before = readFileSync(file, "utf8");
+      const after = change(before);
+      expect(after).not.toBe(before);
+      writeFileSync(file, after);
+    };
+
+    test("sees a change, although it keeps what it built", () => {
+      expect(dataStack()).toContain("The 5 newest images stay");
+      expect(dataStack()).toContain("The 5 newest images stay");
+      edit("config/local.ts", (code) => code.replace("imagesKept: 5", "imagesKept: 7"));
+      expect(dataStack()).toContain("The 7 newest images stay");
+    });
+
+    test("writes the same bytes when a variable is renamed and lines are reordered", () => {
+      const before = dataStack();
+      edit("stacks/data.ts", (code) =>
+        code
+          .replaceAll(/\bproductsKey\b/g, "renamedKey")
+          .replaceAll(/\bbackups\b(?= =|\.bucket)/g, "renamedBucket"),
+      );
+      edit("stacks/data.ts", (code) => {
+        // the two repositories and the two middle keys change places
+        const swap = (text: string, first: RegExp, second: RegExp) => {
+          const [one = "", other = ""] = [first.exec(text)?.[0], second.exec(text)?.[0]];
+          expect([one, other]).not.toContain("");
+          return text.replace(one, "@@").replace(other, one).replace("@@", other);
+        };
+        return swap(
+          swap(code, /^ +const dagsterImages = .*$/m, /^ +const apiImages = .*$/m),
+          /^ +const backupKey = .*$/m,
+          /^ +const databaseKey = .*$/m,
+        );
+      });
+      expect(dataStack()).toBe(before);
+    });
   });
 
   test("says what is wrong with a configuration, without a stack trace", () => {
