@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-import httpx
+import httpx2
 
 FINISHED = ("SUCCESS", "FAILURE", "CANCELED")
 PAGE = 500
@@ -103,7 +103,7 @@ class Instance:
     def __init__(self, url: str, timeout_seconds: float, page: int = PAGE) -> None:
         self._url = url
         self._page = page
-        self._client = httpx.Client(timeout=timeout_seconds)
+        self._client = httpx2.Client(timeout=timeout_seconds)
 
     def close(self) -> None:
         """Drop connections."""
@@ -161,7 +161,7 @@ class Instance:
         try:
             response = self._client.post(self._url, json={"query": query, "variables": variables or {}})
             answer = response.json()
-        except httpx.HTTPError as e:
+        except httpx2.HTTPError as e:
             raise InstanceError(f"{self._url}: {type(e).__name__}: {e}") from e
         except ValueError:
             raise InstanceError(f"{self._url}: HTTP {response.status_code}, not JSON") from None

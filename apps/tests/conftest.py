@@ -34,7 +34,7 @@ def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterat
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", "/dev/null")
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     monkeypatch.setenv("DAGSTER_DISABLE_TELEMETRY", "yes")
-    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)  # it keeps credentials
+    monkeypatch.setattr(boto3, "DEFAULT_SESSION", None)
     yield
     secrets._known.clear()
 
@@ -46,7 +46,7 @@ def s3(s3_url: str, monkeypatch: pytest.MonkeyPatch) -> "S3Client":
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-2")
-    return boto3.client("s3")
+    return boto3.Session().client("s3")  # not the default session: that one keeps credentials
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-import httpx
+import httpx2
 
 APPS = Path(__file__).resolve().parent.parent
 KEY = "0123456789abcdef-planted/key+value"  # has characters that URLs quote
@@ -147,7 +147,7 @@ def wait_for(what: str, check: Callable[[], Any], seconds: float = 30, interval:
             last = check()
             if last:
                 return last
-        except httpx.TransportError as e:
+        except httpx2.TransportError as e:
             last = e
         time.sleep(interval)
     raise AssertionError(f"{what}: not within {seconds} s; last: {last}")
@@ -208,7 +208,7 @@ def ministack(folder: Path) -> Iterator[str]:
     url = f"http://127.0.0.1:{port}"
     try:
         wait_for(
-            "MiniStack", lambda: process.poll() is not None or httpx.get(f"{url}/_ministack/health").is_success, 60
+            "MiniStack", lambda: process.poll() is not None or httpx2.get(f"{url}/_ministack/health").is_success, 60
         )
         assert process.poll() is None, process.output()
         yield url
@@ -222,6 +222,6 @@ def api_process(folder: Path, **settings: str) -> tuple[Process, str]:
     env = dict(os.environ) | {"API_HOST": "127.0.0.1", "API_PORT": str(port)} | settings
     process = Process([sys.executable, "-m", "products_api"], env, folder / f"api-{port}.log")
     url = f"http://127.0.0.1:{port}"
-    wait_for("the API", lambda: process.poll() is not None or httpx.get(f"{url}/healthz").is_success)
+    wait_for("the API", lambda: process.poll() is not None or httpx2.get(f"{url}/healthz").is_success)
     assert process.poll() is None, process.output()
     return process, url

@@ -15,7 +15,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import httpx
+import httpx2
 import pytest
 from fastapi.testclient import TestClient
 from prometheus_client import CollectorRegistry
@@ -57,7 +57,7 @@ def api(bucket: str) -> Iterator[TestClient]:
 
 def walk(client: TestClient, **params: Any) -> Iterator[list[dict[str, Any]]]:
     """Yield the pages from the first on, going by the Link header alone."""
-    url = "/products?" + str(httpx.QueryParams(params))
+    url = "/products?" + str(httpx2.QueryParams(params))
     while url:
         response = client.get(url)
         assert response.status_code == 200, response.text
@@ -395,9 +395,9 @@ def test_too_many_requests_at_a_time_are_refused_but_probes_are_not(
     strange_s3.append((200, b"", 2))
     app = create_app(load_settings())
 
-    async def ask() -> list[httpx.Response]:
-        transport = httpx.ASGITransport(app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
+    async def ask() -> list[httpx2.Response]:
+        transport = httpx2.ASGITransport(app)
+        async with httpx2.AsyncClient(transport=transport, base_url="http://api") as client:
             return await asyncio.gather(*(client.get(p) for p in ("/products",) * 4 + ("/healthz",)))
 
     *answers, health = asyncio.run(ask())
@@ -434,10 +434,10 @@ def test_shutdown_lets_requests_end(s3: "S3Client", bucket: str, tmp_path: Path)
     write(s3, bucket, NEWEST, "Chicago")
     process, url = api_process(tmp_path, API_DRAIN_SECONDS="1.5")
     try:
-        assert httpx.get(f"{url}/readyz").status_code == 200
+        assert httpx2.get(f"{url}/readyz").status_code == 200
         process.send(signal.SIGTERM)
-        wait_for("draining", lambda: httpx.get(f"{url}/readyz").json() == {"detail": "shutting down"}, 1)
-        assert httpx.get(f"{url}/products").status_code == 200  # still served
+        wait_for("draining", lambda: httpx2.get(f"{url}/readyz").json() == {"detail": "shutting down"}, 1)
+        assert httpx2.get(f"{url}/products").status_code == 200  # still served
         assert process.wait(10) == 0
     finally:
         process.stop()

@@ -38,7 +38,7 @@ def install_redaction() -> None:
     redacting.redacts = True  # type: ignore[attr-defined]
     logging.setLogRecordFactory(redacting)
     # One line per request with the whole URL: masked, but of no use next to our own lines.
-    for noisy in ("httpx", "httpcore"):
+    for noisy in ("httpx2", "httpcore2"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
 
 

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, NoReturn
 
-import httpx
+import httpx2
 from dagster import ConfigurableResource
 from pydantic import Field, SecretStr
 from tenacity import RetryCallState, Retrying, retry_if_exception, stop_after_attempt, wait_exponential_jitter
@@ -85,10 +85,10 @@ class OpenWeatherResource(ConfigurableResource):  # type: ignore[type-arg]
             reraise=True,
         )
         # certificates are checked, and a redirect is an error: the key goes to no other host
-        with httpx.Client(timeout=self.timeout_seconds) as client:
+        with httpx2.Client(timeout=self.timeout_seconds) as client:
             return retrying(self._ask, client, place, key)
 
-    def _ask(self, client: httpx.Client, place: Place, key: SecretStr) -> dict[str, Any]:
+    def _ask(self, client: httpx2.Client, place: Place, key: SecretStr) -> dict[str, Any]:
         query: dict[str, str | float] = {
             "lat": place.latitude,
             "lon": place.longitude,
@@ -112,15 +112,15 @@ class OpenWeatherResource(ConfigurableResource):  # type: ignore[type-arg]
                             retryable=True,
                         )
         # `from None`: the original exceptions hold the URL, and with it the key
-        except httpx.TimeoutException:
+        except httpx2.TimeoutException:
             raise UpstreamError("timeout", f"no answer within {self.timeout_seconds:g} s", retryable=True) from None
-        except httpx.DecodingError:
+        except httpx2.DecodingError:
             raise UpstreamError("malformed", "the answer's content encoding is broken") from None
-        except (httpx.UnsupportedProtocol, httpx.InvalidURL) as e:
+        except (httpx2.UnsupportedProtocol, httpx2.InvalidURL) as e:
             raise UpstreamError("configuration", f"OPENWEATHER_BASE_URL={base} is no http(s) URL: {e}") from None
-        except httpx.HTTPError as e:
+        except httpx2.HTTPError as e:
             raise UpstreamError("connection", f"{type(e).__name__}: {e}", retryable=True) from None
-        if response.status_code != httpx.codes.OK:
+        if response.status_code != httpx2.codes.OK:
             _refuse(response, bytes(body))
         return _parse(bytes(body))
 
@@ -135,7 +135,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     return answer
 
 
-def _refuse(response: httpx.Response, body: bytes) -> NoReturn:
+def _refuse(response: httpx2.Response, body: bytes) -> NoReturn:
     status = response.status_code
     try:
         said = str(_parse(body).get("message", ""))[:200]
