@@ -84,14 +84,13 @@ describe("up", () => {
   it("killed with kill -9 amid the first apply: it says so and leaves no process of OpenTofu", async () => {
     homeBefore = listing(sandbox.home);
     const first = sandbox.start(["up"], FOREIGN);
-    await until(
-      "OpenTofu applies",
-      () => {
-        const state = sandbox.path(".local/state/network.tfstate");
-        return existsSync(state) && readFileSync(state, "utf8").includes('"aws_vpc"');
-      },
-      180_000,
-    );
+    await until("OpenTofu is started", () => existsSync(sandbox.path(".local/applying/network")), 180_000);
+    // some resources exist now, of which OpenTofu has written nothing into its state yet
+    const cidr = all("network", "aws_vpc")[0]?.["cidr_block"];
+    await until("the VPC exists", () => {
+      const [answer] = sandbox.ask([["ec2", "describe_vpcs"]]);
+      return list((answer as { Vpcs: unknown }).Vpcs).some(({ CidrBlock }) => CidrBlock === cidr);
+    });
     const line = tofuProcess("network");
     expect(line).toBeDefined();
     process.kill(Number(line?.split(" ")[0]), "SIGKILL");
