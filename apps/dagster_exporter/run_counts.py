@@ -15,8 +15,8 @@ What can go wrong, and what is done about it:
 - The exporter restarts: with a state file all goes on from there. Without, totals come from the instance again: the
   same numbers, unless runs were deleted meanwhile (Prometheus then sees one reset).
 - increase() only sees a rise between two samples, so a series must be scraped at its old value first. A job that
-  appears starts with the runs it had at the poll before (0 for a new job); what ended since then is added at the
-  first poll after a scrape. After a restart it is the same for every job.
+  appears starts without its runs after the horizon (at 0 if it is new); those are added at the first poll after a
+  scrape. After a restart with a state file it is the same for every job.
 """
 
 import json
@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 BUCKETS = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.0, 10800.0, 43200.0)  # seconds
 _STATE_VERSION = 1  # also to be raised when BUCKETS change
 _SETTLE_TRIES = 20
+_MILLISECOND = 0.001
 
 
 @dataclass
@@ -47,6 +48,7 @@ class JobCounts:
     last_seconds: float | None = None
     last_end: float = 0.0
     last_success: float | None = None
+    since: float = 0.0  # when this process began to publish it
     scraped: bool = False
     waiting: list[Run] = field(default_factory=list)
 
@@ -84,7 +86,6 @@ class RunCounts:
         self._jobs: dict[str, JobCounts] = {}
         self._counted: dict[str, float] = {}  # end by id, of the runs after the horizon
         self._horizon: float | None = None  # None: there was no successful poll, also not before a restart
-        self._polled = 0.0
         if state_file is not None:
             self._load(state_file)
 
@@ -94,18 +95,17 @@ class RunCounts:
         since = self._horizon if self._horizon is not None else now - self._overlap
         status = self._instance.status()
         finished, totals = self._settled(status.jobs, since)
-        horizon = max(since, now - self._overlap)
         with self._lock:
             for counts in self._jobs.values():
-                # what waits for longer than the overlap would be lost in a restart, and nobody scrapes
-                due = [r for r in counts.waiting if counts.scraped or r.ended <= horizon]
-                for run in due:
-                    counts.add(run)
-                counts.waiting = [r for r in counts.waiting if r not in due]
-            started_at = self._polled if self._horizon is not None else now
-            for job in {j for j, _ in totals}:
-                self._jobs[job] = _first_counts(job, totals, finished.values(), started_at)
+                counts.scraped |= now - counts.since > self._overlap  # nobody scrapes: do not wait for ever
+                if counts.scraped:
+                    for run in counts.waiting:
+                        counts.add(run)
+                    counts.waiting.clear()
             known = {j for j, _ in totals}
+            for job in known:
+                unseen = [] if self._horizon is None else finished.values()
+                self._jobs[job] = _first_counts(job, now, totals, unseen)
             for run in sorted(finished.values(), key=lambda r: r.ended):
                 if run.id not in self._counted and run.job not in known:
                     counts = self._jobs[run.job]
@@ -113,8 +113,9 @@ class RunCounts:
                         counts.add(run)
                     else:
                         counts.waiting.append(run)
-            self._polled = now
-            self._horizon = horizon
+            # not past a run that waits: after a restart it must be found again
+            waiting = min((run.ended for counts in self._jobs.values() for run in counts.waiting), default=now)
+            self._horizon = horizon = max(since, min(now - self._overlap, waiting - _MILLISECOND))
             self._counted = {r.id: r.ended for r in finished.values() if r.ended > horizon} | {
                 i: end for i, end in self._counted.items() if end > horizon
             }
@@ -155,7 +156,6 @@ class RunCounts:
         state = {
             "version": _STATE_VERSION,
             "horizon": self._horizon,
-            "polled": self._polled,
             # a run that waits is not published: after a restart it is found again, and waits again
             "counted": {i: end for i, end in self._counted.items() if i not in waiting},
             "jobs": {
@@ -186,8 +186,8 @@ class RunCounts:
             if state["version"] != _STATE_VERSION:
                 log.error("ignoring the state in %s: it has version %s, not %d", path, state["version"], _STATE_VERSION)
                 return
-            self._jobs = {job: JobCounts(**c) for job, c in state["jobs"].items()}
-            self._counted, self._horizon, self._polled = state["counted"], state["horizon"], state["polled"]
+            self._jobs = {job: JobCounts(**c, since=self._clock()) for job, c in state["jobs"].items()}
+            self._counted, self._horizon = state["counted"], state["horizon"]
         except FileNotFoundError:
             log.info("no state in %s yet: counting from the instance's totals", path)
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as e:
@@ -195,11 +195,9 @@ class RunCounts:
             log.error("ignoring the state in %s: %s; counting from the instance's totals", path, e)  # noqa: TRY400
 
 
-def _first_counts(
-    job: str, totals: dict[tuple[str, str], Total], finished: Iterable[Run], started_at: float
-) -> JobCounts:
-    """Return a new job's counters: its totals less the runs that ended after `started_at`, which wait."""
-    counts = JobCounts(waiting=sorted((r for r in finished if r.job == job and r.ended > started_at), key=_end))
+def _first_counts(job: str, now: float, totals: dict[tuple[str, str], Total], finished: Iterable[Run]) -> JobCounts:
+    """Return a new job's counters: its totals less its runs among `finished`, which wait for a scrape."""
+    counts = JobCounts(since=now, waiting=sorted((r for r in finished if r.job == job), key=_end))
     for status in FINISHED:
         total = totals[job, status]
         counts.finished[status] = max(0, total.count - sum(r.status == status for r in counts.waiting))
