@@ -29,6 +29,8 @@ export const versions = {
     vault: "0.34.1",
     "kube-prometheus-stack": "88.5.3",
     dagster: "1.13.29",
+    /** In this repository (charts/custom-resources). */
+    "custom-resources": "0.1.0",
   },
   /** PostgreSQL of Dagster's RDS instance: the major version; RDS applies minor versions in the maintenance window. */
   postgresql: "17",
