@@ -317,6 +317,8 @@ export async function env(): Promise<void> {
     TERRAFORM_BINARY_NAME: "tofu",
     TF_CLI_CONFIG_FILE: PATHS.tofurc,
     CHECKPOINT_DISABLE: "1",
+    // cdktf runs `providers lock`, which asks the registry unless told otherwise
+    TF_CLI_ARGS_providers_lock: `-fs-mirror=${PATHS.mirror}`,
     // cdktf: no cache folder and no telemetry id in the home folder, no colours that hide messages
     CDKTF_DISABLE_PLUGIN_CACHE_ENV: "1",
     CDKTF_HOME: join(PATHS.work, "cdktf"),

@@ -74,11 +74,14 @@ export async function install(report: Report): Promise<void> {
   rmSync(PATHS.venv, { recursive: true, force: true });
   mkdirSync(PATHS.aws, { recursive: true });
   try {
-    await execa(python, ["-m", "venv", PATHS.venv]);
-    await execa(venvPython, [
+    // pip asks rustc, if there is one, for its version, and rustup's rustc makes a folder for itself
+    const env = { RUSTUP_HOME: join(PATHS.build, "rustup") };
+    await execa(python, ["-m", "venv", PATHS.venv], { env });
+    const install = [
       ...["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-cache-dir", "--no-deps"],
       ...["--only-binary", ":all:", "--require-hashes", "-r", PATHS.requirements],
-    ]);
+    ];
+    await execa(venvPython, install, { env });
   } catch (error) {
     const stderr = (error as { stderr?: string }).stderr || messageOf(error);
     throw new CliError("MiniStack, the AWS emulator, could not be installed", {

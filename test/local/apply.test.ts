@@ -4,6 +4,7 @@ import { join } from "node:path";
 import {
   baseEnv,
   freePort,
+  isRunning,
   listing,
   processesIn,
   type Result,
@@ -425,7 +426,7 @@ describe("down", () => {
     expect(order.indexOf("cluster")).toBeLessThan(order.indexOf("data"));
     expect(order.at(-1)).toBe("network");
     expect(stdout).toContain("no process and no file of the local target is left");
-    expect(existsSync(`/proc/${pid}`)).toBe(false);
+    expect(isRunning(pid)).toBe(false);
     expect(processesIn(sandbox.tree)).toEqual([]);
     expect(execFileSync("ss", ["-Hltn", `sport = :${sandbox.port}`], { encoding: "utf8" })).toBe("");
     expect(existsSync(sandbox.path(".local"))).toBe(false);

@@ -160,6 +160,15 @@ export class Sandbox {
   }
 }
 
+/** Whether the process runs; a zombie that its parent has not collected does not. */
+export function isRunning(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
 /** Processes whose command line names the folder. */
 export function processesIn(folder: string): string[] {
   return readdirSync("/proc")
