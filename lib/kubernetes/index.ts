@@ -11,20 +11,12 @@ export { document } from "./document";
 export { releaseNameLimit, requireDnsLabel } from "./names";
 export { PlatformNamespace, type PlatformNamespaceProps, type PodSecurityLevel } from "./namespace";
 export {
-  type AllowedPeer,
   everyPod,
   NetworkPolicies,
   type NetworkPoliciesProps,
-  tcp,
   type WorkloadPolicy,
 } from "./network-policies";
-export {
-  type ClusterAddresses,
-  type ClusterPeers,
-  clusterPeers,
-  dnsPorts,
-  podIdentityPort,
-} from "./peers";
+export { type ClusterAddresses, type ClusterPeers, clusterPeers, flowsTo, type Reach, tcp } from "./peers";
 export { type ReleaseFacts, TypedRelease, type TypedReleaseProps } from "./release";
 export { WorkloadServiceAccount, type WorkloadServiceAccountProps } from "./service-account";
 export { StorageClasses, type StorageClassesProps, type VolumeProvisioner } from "./storage-class";

@@ -2,24 +2,16 @@ import { NetworkPolicyV1 } from "@cdktf/provider-kubernetes/lib/network-policy-v
 import { Construct } from "constructs";
 import { type FlowPort, isExternal, type Peer, state, type Workload } from "../wiring";
 import type { PlatformNamespace } from "./namespace";
-
-/** The other end of an allowed flow, and the ports on the receiving side. */
-export interface AllowedPeer {
-  readonly peer: Peer;
-  readonly ports: readonly FlowPort[];
-}
+import type { Reach } from "./peers";
 
 /** What one workload may receive and send; everything else is refused. */
 export interface WorkloadPolicy {
   readonly workload: Workload;
   /** @default - nothing may come in */
-  readonly allowFrom?: readonly AllowedPeer[];
+  readonly allowFrom?: readonly Reach[];
   /** @default - nothing may go out */
-  readonly allowTo?: readonly AllowedPeer[];
+  readonly allowTo?: readonly Reach[];
 }
-
-/** Ports by number, TCP. */
-export const tcp = (...ports: readonly number[]): readonly FlowPort[] => ports.map((port) => ({ port }));
 
 /** A workload that stands for every pod of a namespace. */
 export const everyPod = (namespace: string): Workload => ({

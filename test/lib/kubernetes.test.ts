@@ -13,6 +13,7 @@ import {
   chartArguments,
   document,
   everyPod,
+  flowsTo,
   knownVersions,
   mirroredImage,
   NetworkPolicies,
@@ -491,17 +492,17 @@ describe("NetworkPolicies", () => {
         {
           workload: vaultServer,
           allowFrom: [{ peer: prometheus, ports: tcp(8200) }],
-          allowTo: [{ peer: peers.internet, ports: tcp(443) }],
+          allowTo: [peers.internet],
         },
         {
           workload: everyPod("vault"),
-          allowTo: [{ peer: peers.dns, ports: [{ port: 53, protocol: "UDP" }] }],
+          allowTo: [peers.dns],
         },
       ],
       [
         { kind: "flow", flow: { from: prometheus, to: vaultServer, port: 8200 } },
-        { kind: "flow", flow: { from: vaultServer, to: peers.internet, port: 443 } },
-        { kind: "flow", flow: { from: vaultServer, to: peers.dns, port: 53, protocol: "UDP" } },
+        { kind: "flow", flow: { from: vaultServer, to: peers.internet.peer, port: 443 } },
+        ...flowsTo(vaultServer, peers.dns).map((flow) => ({ kind: "flow", flow }) as const),
       ],
     );
     expect(found["policies_default-deny"]?.["spec"]).toEqual({
@@ -539,7 +540,10 @@ describe("NetworkPolicies", () => {
               pod_selector: { match_labels: { "k8s-app": "kube-dns" } },
             },
           ],
-          ports: [{ port: "53", protocol: "UDP" }],
+          ports: [
+            { port: "53", protocol: "UDP" },
+            { port: "53", protocol: "TCP" },
+          ],
         },
       ],
     });
