@@ -30,7 +30,7 @@ export const PATHS = {
   mirror: join(WORK, "tofu/mirror"),
   requirements: join(ROOT, "local/aws/requirements.txt"),
   serve: join(ROOT, "local/aws/serve.py"),
-  tofuModule: join(ROOT, "local/toolchain/tofu"),
+  toolchain: join(ROOT, "local/toolchain"),
   out: resolve(ROOT, process.env["CDKTF_OUTDIR"] ?? "cdktf.out"),
 } as const;
 

@@ -1,23 +1,21 @@
 import {
-  chmodSync,
   existsSync,
   mkdirSync,
   readdirSync,
   readFileSync,
   realpathSync,
-  renameSync,
   rmSync,
   symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { arch, homedir, platform } from "node:os";
 import { basename, delimiter, dirname, isAbsolute, join, resolve } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { execa } from "execa";
-import { CliError, EXIT, messageOf } from "./errors.js";
-import { takeLock } from "./processes.js";
+import { CliError, EXIT } from "./errors.js";
+import { cachedTool, ensureGoTools, pinnedVersion } from "./go-tools.js";
 import type { Report } from "./report.js";
 import { cacheDir, cleanEnv, PATHS, ROOT } from "./settings.js";
+import { compareVersions, parseVersion, showVersion, type Version } from "./versions.js";
 
 /** write-only arguments and ephemeral variables came with 1.11 */
 const TOFU_MIN = [1, 11, 0];
@@ -26,23 +24,6 @@ const AWS_MIN = [5, 100, 0];
 const REGISTRY_HOSTS = ["registry.opentofu.org", "registry.terraform.io"];
 const REGISTRY_PROBE_MS = 5_000;
 const OS_ARCH = `${platform()}_${arch() === "x64" ? "amd64" : arch()}`;
-
-type Version = readonly number[];
-
-export function parseVersion(text: string): Version | undefined {
-  const match = /(\d+)\.(\d+)(?:\.(\d+))?/.exec(text);
-  return match ? [Number(match[1]), Number(match[2]), Number(match[3] ?? 0)] : undefined;
-}
-
-export function compareVersions(a: Version, b: Version): number {
-  for (let i = 0; i < 3; i++) {
-    const difference = (a[i] ?? 0) - (b[i] ?? 0);
-    if (difference !== 0) return difference;
-  }
-  return 0;
-}
-
-const show = (version: Version) => version.join(".");
 
 export interface Tofu {
   readonly path: string;
@@ -78,20 +59,6 @@ function onPath(name: string): string | undefined {
     .find((path) => existsSync(path));
 }
 
-/** The Go that local/toolchain/tofu/go.mod asks for, for example [1, 25, 5]. */
-function goMinimum(): Version {
-  const gomod = readFileSync(join(PATHS.tofuModule, "go.mod"), "utf8");
-  return parseVersion(/^go (\S+)$/m.exec(gomod)?.[1] ?? "") ?? [1, 25, 0];
-}
-
-/** The version of OpenTofu that local/toolchain/tofu/go.mod pins, for example "1.11.0". */
-export function pinnedTofuVersion(): string {
-  const gomod = readFileSync(join(PATHS.tofuModule, "go.mod"), "utf8");
-  const version = /github\.com\/opentofu\/opentofu v(\S+)/.exec(gomod)?.[1];
-  if (version === undefined) throw new Error(`${PATHS.tofuModule}/go.mod names no version of OpenTofu`);
-  return version;
-}
-
 /**
  * OpenTofu: TOFU, else the one on PATH if its version fits, else the cached build, else a build from its Go module.
  * `build: false` is for commands that must not take minutes.
@@ -100,23 +67,24 @@ export async function findTofu(report: Report, { build = true } = {}): Promise<T
   const given = process.env["TOFU"];
   if (given) {
     const version = await tofuVersion(given);
-    if (version && tofuFits(version)) return { path: resolve(given), version: show(version), origin: "TOFU" };
+    if (version && tofuFits(version))
+      return { path: resolve(given), version: showVersion(version), origin: "TOFU" };
     throw new CliError(`TOFU=${given} cannot be used`, {
-      why: version ? `its version is ${show(version)}` : "it is not an OpenTofu that runs here",
-      next: `give the path of OpenTofu ${show(TOFU_MIN)} or later (below 2), or unset TOFU`,
+      why: version ? `its version is ${showVersion(version)}` : "it is not an OpenTofu that runs here",
+      next: `give the path of OpenTofu ${showVersion(TOFU_MIN)} or later (below 2), or unset TOFU`,
       code: EXIT.usage,
     });
   }
   const system = onPath("tofu");
   const systemVersion = system ? await tofuVersion(system) : undefined;
   if (system && systemVersion && tofuFits(systemVersion)) {
-    return { path: system, version: show(systemVersion), origin: "PATH" };
+    return { path: system, version: showVersion(systemVersion), origin: "PATH" };
   }
-  const pinned = pinnedTofuVersion();
-  const cached = join(cacheDir(), "tofu", pinned, "tofu");
+  const pinned = pinnedVersion("tofu");
+  const cached = cachedTool("tofu");
   if (existsSync(cached)) {
     const version = await tofuVersion(cached);
-    if (version) return { path: cached, version: show(version), origin: "cache" };
+    if (version) return { path: cached, version: showVersion(version), origin: "cache" };
     rmSync(cached, { force: true }); // cut off or of another machine type: build it anew
   }
   if (!build) {
@@ -128,120 +96,11 @@ export async function findTofu(report: Report, { build = true } = {}): Promise<T
   }
   if (systemVersion) {
     report.line(
-      `tofu on PATH is ${show(systemVersion)}; ${show(TOFU_MIN)} or later is needed: building ${pinned}`,
+      `tofu on PATH is ${showVersion(systemVersion)}; ${showVersion(TOFU_MIN)} or later is needed: building ${pinned}`,
     );
   }
-  await buildTofu(pinned, cached, report);
+  await ensureGoTools(["tofu"], report);
   return { path: cached, version: pinned, origin: "built from its Go module" };
-}
-
-/**
- * Everything Go writes goes below `work`. Its telemetry counters follow HOME, so HOME is moved, while the user's Go
- * settings and netrc still count.
- */
-function goEnvironment(work: string): Record<string, string> {
-  const home = join(work, "home");
-  const userConfig =
-    platform() === "darwin"
-      ? join(homedir(), "Library/Application Support")
-      : (process.env["XDG_CONFIG_HOME"] ?? join(homedir(), ".config"));
-  return {
-    CGO_ENABLED: "0",
-    GOTOOLCHAIN: "local",
-    GOWORK: "off",
-    GOFLAGS: "-mod=readonly -modcacherw",
-    GOCACHE: join(work, "gocache"),
-    GOMODCACHE: join(work, "gomodcache"),
-    GOPATH: join(work, "gopath"),
-    GOENV: process.env["GOENV"] ?? join(userConfig, "go/env"),
-    NETRC: process.env["NETRC"] ?? join(homedir(), ".netrc"),
-    HOME: home,
-    XDG_CONFIG_HOME: join(home, ".config"),
-  };
-}
-
-async function buildTofu(version: string, target: string, report: Report): Promise<void> {
-  const work = PATHS.build;
-  const goEnv = goEnvironment(work);
-  const go = await execa("go", ["version"], { reject: false, env: goEnv, cwd: PATHS.tofuModule });
-  const minimum = goMinimum();
-  const goVersion = go.failed ? undefined : parseVersion(go.stdout);
-  if (!goVersion || compareVersions(goVersion, minimum) < 0) {
-    throw new CliError("OpenTofu is not available", {
-      why: `none on PATH that fits, none in ${dirname(target)}, and it cannot be built: ${
-        goVersion ? `Go is ${show(goVersion)}, ${show(minimum)} or later is needed` : "there is no Go on PATH"
-      }`,
-      next: [
-        "one of: install OpenTofu 1.11 or later (https://opentofu.org/docs/intro/install/)",
-        `        install Go ${show(minimum)} or later (https://go.dev/dl/) and run this again`,
-        "        set TOFU to the path of an OpenTofu",
-      ].join("\n"),
-      code: EXIT.unavailable,
-    });
-  }
-  mkdirSync(dirname(target), { recursive: true });
-  const lock = await waitForBuildLock(`${target}.lock`, report);
-  try {
-    if (existsSync(target)) return; // another clone has built it while this one waited
-    mkdirSync(work, { recursive: true });
-    const started = Date.now();
-    report.line(`tofu: building ${version} from its Go module; about 3 minutes on 2 cores, once per machine`);
-    const ticker = report.ticker(
-      () => `tofu: still building, ${Math.round((Date.now() - started) / 1000)} s`,
-    );
-    const binary = join(work, "tofu");
-    try {
-      await execa(
-        "go",
-        [
-          "build",
-          "-trimpath",
-          "-buildvcs=false",
-          "-ldflags=-s -w -X github.com/opentofu/opentofu/version.dev=no",
-          "-o",
-          binary,
-          "github.com/opentofu/opentofu/cmd/tofu",
-        ],
-        {
-          cwd: PATHS.tofuModule,
-          env: goEnv,
-        },
-      );
-    } catch (error) {
-      const stderr = (error as { stderr?: string }).stderr ?? messageOf(error);
-      throw new CliError(`building OpenTofu ${version} failed`, {
-        why: stderr.split("\n").slice(-8).join("\n"),
-        next: "check the network (the Go module proxy must be reachable; see GOPROXY) and the disk (6 GB while building), and run this again; or install OpenTofu: https://opentofu.org/docs/intro/install/",
-        code: EXIT.unavailable,
-        cause: error,
-      });
-    } finally {
-      ticker.stop();
-    }
-    await moveIntoPlace(binary, target);
-    rmSync(work, { recursive: true, force: true });
-    report.line(`tofu: built in ${Math.round((Date.now() - started) / 1000)} s, kept as ${target}`);
-  } finally {
-    lock.release();
-  }
-}
-
-/** The cache may be on another file system than the checkout: copy beside the target, then rename. */
-async function moveIntoPlace(binary: string, target: string): Promise<void> {
-  const beside = `${target}.${process.pid}.new`;
-  await execa("cp", [binary, beside]);
-  chmodSync(beside, 0o755);
-  renameSync(beside, target);
-}
-
-async function waitForBuildLock(path: string, report: Report): Promise<{ release: () => void }> {
-  for (let said = false; ; said = true) {
-    const lock = takeLock(path, `build for ${ROOT}`);
-    if ("release" in lock) return lock;
-    if (!said)
-      report.line(`tofu: process ${lock.holder.pid} builds it already (${lock.holder.command}); waiting`);
-    await sleep(1_000);
-  }
 }
 
 export interface Provider {
@@ -352,7 +211,7 @@ async function registryAnswers(): Promise<boolean> {
 /** Lets `tofu init` download exactly the target version into the tool cache, once per machine. */
 async function download(tofu: Tofu, version: string, report: Report): Promise<Found | undefined> {
   const cache = join(cacheDir(), "providers");
-  const ready = () => inPluginFolder(cache).find((found) => show(found.version) === version);
+  const ready = () => inPluginFolder(cache).find((found) => showVersion(found.version) === version);
   if (ready()) return ready();
   report.line(`provider: downloading hashicorp/aws ${version}`);
   const work = join(PATHS.build, "provider");
@@ -387,18 +246,20 @@ export async function findAwsProvider(tofu: Tofu, report: Report): Promise<Provi
   const given = process.env["AWS_PROVIDER_DIR"];
   if (given) {
     const found = highest(inPluginFolder(resolve(given)));
-    if (found) return { ...found, version: show(found.version), reason: "AWS_PROVIDER_DIR names it" };
+    if (found) return { ...found, version: showVersion(found.version), reason: "AWS_PROVIDER_DIR names it" };
     throw new CliError(`AWS_PROVIDER_DIR=${given} holds no AWS provider that can be used`, {
-      why: `looked for terraform-provider-aws ${show(AWS_MIN)} or later for ${OS_ARCH}, directly and as hashicorp/aws/VERSION/${OS_ARCH}`,
+      why: `looked for terraform-provider-aws ${showVersion(AWS_MIN)} or later for ${OS_ARCH}, directly and as hashicorp/aws/VERSION/${OS_ARCH}`,
       next: "name the folder that holds the provider's binary or a plugin folder, or unset AWS_PROVIDER_DIR",
       code: EXIT.usage,
     });
   }
-  const exact = inPluginFolder(join(cacheDir(), "providers")).find((found) => show(found.version) === target);
+  const exact = inPluginFolder(join(cacheDir(), "providers")).find(
+    (found) => showVersion(found.version) === target,
+  );
   if (exact)
     return { ...exact, version: target, reason: "the version the stacks are written for, downloaded before" };
   const local = highest(pluginFolders().flatMap(inPluginFolder));
-  if (local && show(local.version) === target) {
+  if (local && showVersion(local.version) === target) {
     return {
       ...local,
       version: target,
@@ -414,10 +275,10 @@ export async function findAwsProvider(tofu: Tofu, report: Report): Promise<Provi
   const trouble = online ? "the registry could not give it" : `${REGISTRY_HOSTS[0]} does not answer`;
   if (local) {
     const reason = `the stacks are written for ${target}, but ${trouble}; this one was found on this machine`;
-    return { ...local, version: show(local.version), reason };
+    return { ...local, version: showVersion(local.version), reason };
   }
   throw new CliError("the AWS provider is not available", {
-    why: `hashicorp/aws ${target} cannot be had (${trouble}), and no version from ${show(AWS_MIN)} up to 6.x is in the usual plugin folders or below /opt`,
+    why: `hashicorp/aws ${target} cannot be had (${trouble}), and no version from ${showVersion(AWS_MIN)} up to 6.x is in the usual plugin folders or below /opt`,
     next: `connect this machine to ${REGISTRY_HOSTS[0]}, or put the provider on it and set AWS_PROVIDER_DIR to its folder`,
     code: EXIT.unavailable,
   });
