@@ -88,6 +88,9 @@ const GO_TOOLS = {
 
 export type GoToolName = keyof typeof GO_TOOLS;
 
+/** Every tool that can be built. */
+export const goToolNames = Object.keys(GO_TOOLS) as readonly GoToolName[];
+
 const moduleFolder = (name: GoToolName) => join(PATHS.toolchain, GO_TOOLS[name].module);
 const goMod = (name: GoToolName) => readFileSync(join(moduleFolder(name), "go.mod"), "utf8");
 

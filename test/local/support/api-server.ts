@@ -105,8 +105,14 @@ export class ApiServer {
     return this.run("kubectl", args, input);
   }
 
-  helm(args: readonly string[], input?: string): Answer {
-    return this.run("helm", args, input);
+  /** What Helm renders of a chart for this server with these documents of values. */
+  template(release: string, chart: string, values: readonly string[]): Answer {
+    const files = values.map((text, index) => {
+      const file = join(this.folder, `values-${index}.yaml`);
+      writeFileSync(file, text);
+      return ["--values", file];
+    });
+    return this.run("helm", ["template", release, chart, ...files.flat()]);
   }
 
   /** Applies objects on the server with strict validation; warnings are on stderr. */
