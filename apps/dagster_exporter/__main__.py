@@ -103,7 +103,7 @@ def application(metrics: Metrics, poller: Poller) -> Callable[..., Iterable[byte
 
 
 def main() -> int:
-    """Serve until SIGTERM or SIGINT; returns the exit code (64: a setting is wrong)."""
+    """Serve until SIGTERM or SIGINT; returns the exit code (64: a setting is wrong; 69: cannot listen)."""
     argparse.ArgumentParser(
         prog="dagster_exporter", description=__doc__, epilog="Settings: apps/README.md"
     ).parse_args()
@@ -117,7 +117,12 @@ def main() -> int:
     counts = RunCounts(instance, settings.overlap_seconds, settings.state_file)
     metrics = Metrics(counts, settings.heartbeat_max_age_seconds, time.time)
     poller = Poller(settings, counts, metrics)
-    server = make_server(settings.host, settings.port, application(metrics, poller), _Server, _QuietHandler)
+    try:
+        server = make_server(settings.host, settings.port, application(metrics, poller), _Server, _QuietHandler)
+    except OSError as e:
+        where = f"{settings.host}:{settings.port}"
+        log.error("cannot listen on %s: %s; EXPORTER_HOST and EXPORTER_PORT say where", where, e)  # noqa: TRY400
+        return 69
 
     def stop(*_: object) -> None:
         threading.Thread(target=server.shutdown).start()  # it waits for serve_forever, which runs in this thread

@@ -125,8 +125,11 @@ class ProductStore:
         # without a filter, each object has one record at least: do not read more than can be needed
         width = WINDOW if wanted is not None else min(WINDOW, limit)
         async for entries in _chunks(self._descend(cursor.name if cursor else _NEWEST), width):
-            bodies = await asyncio.gather(*(self._read(entry) for entry in entries))
-            for entry, records in zip(entries, bodies, strict=True):
+            cached = [self._objects.get((entry.name, entry.etag)) for entry in entries]
+            if None in cached:  # a task per object is only worth it when one must be read
+                cached = list(await asyncio.gather(*(self._read(entry) for entry in entries)))
+            for entry, records in zip(entries, cached, strict=True):
+                assert records is not None  # noqa: S101 - for mypy; _read returns none of them
                 if looked_at == MAX_OBJECTS:
                     return Page(found, Cursor(entry.name, 0))
                 looked_at += 1

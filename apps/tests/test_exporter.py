@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -452,6 +453,15 @@ def test_wrong_settings_are_named(
     process = Process([sys.executable, "-m", "dagster_exporter"], dict(os.environ), tmp_path / "log")
     assert process.wait() == 64
     assert message in process.output()
+
+
+def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        env = dict(os.environ) | {"EXPORTER_HOST": "127.0.0.1", "EXPORTER_PORT": port}
+        process = Process([sys.executable, "-m", "dagster_exporter"], env, tmp_path / "log")
+        assert process.wait() == 69
+    assert f"cannot listen on 127.0.0.1:{port}: " in process.output()
 
 
 def test_a_poller_that_hangs_is_unhealthy() -> None:
