@@ -20,3 +20,4 @@ export { type ClusterAddresses, type ClusterPeers, clusterPeers, flowsTo, type R
 export { type ReleaseFacts, TypedRelease, type TypedReleaseProps } from "./release";
 export { WorkloadServiceAccount, type WorkloadServiceAccountProps } from "./service-account";
 export { StorageClasses, type StorageClassesProps, type VolumeProvisioner } from "./storage-class";
+export { WriteOnlySecret, type WriteOnlySecretProps } from "./write-only-secret";

@@ -1,4 +1,5 @@
 import { NetworkPolicyV1 } from "@cdktf/provider-kubernetes/lib/network-policy-v1";
+import type { ITerraformDependable } from "cdktf";
 import { Construct } from "constructs";
 import { type FlowPort, isExternal, type Peer, state, type Workload } from "../wiring";
 import type { PlatformNamespace } from "./namespace";
@@ -49,6 +50,9 @@ const portArguments = (ports: readonly FlowPort[]) =>
  * the constructs say that need the flow: the wiring check refuses a flow without a rule and a rule without a flow.
  */
 export class NetworkPolicies extends Construct {
+  /** What runs in the namespace waits for this: no pod stands there without its policies. */
+  public readonly ready: readonly ITerraformDependable[];
+
   /** @throws Error when a workload stands in another namespace or has two policies */
   constructor(scope: Construct, id: string, { namespace, workloads }: NetworkPoliciesProps) {
     super(scope, id);
@@ -62,7 +66,7 @@ export class NetworkPolicies extends Construct {
         spec,
         dependsOn: [namespace.ready],
       });
-    policy("default-deny", { podSelector: {}, policyTypes: ["Ingress", "Egress"] });
+    const made = [policy("default-deny", { podSelector: {}, policyTypes: ["Ingress", "Egress"] })];
     state(this, { kind: "isolated", namespace: namespaceName });
 
     const seen = new Set<string>();
@@ -77,29 +81,31 @@ export class NetworkPolicies extends Construct {
       }
       seen.add(workload.name);
       if (allowFrom.length + allowTo.length === 0) continue;
-      policy(workload.name, {
-        podSelector: { matchLabels: { ...workload.podLabels } },
-        policyTypes: [
-          ...(allowFrom.length > 0 ? ["Ingress"] : []),
-          ...(allowTo.length > 0 ? ["Egress"] : []),
-        ],
-        ...(allowFrom.length > 0
-          ? {
-              ingress: allowFrom.map(({ peer, ports }) => ({
-                from: peerArguments(peer),
-                ports: portArguments(ports),
-              })),
-            }
-          : {}),
-        ...(allowTo.length > 0
-          ? {
-              egress: allowTo.map(({ peer, ports }) => ({
-                to: peerArguments(peer),
-                ports: portArguments(ports),
-              })),
-            }
-          : {}),
-      });
+      made.push(
+        policy(workload.name, {
+          podSelector: { matchLabels: { ...workload.podLabels } },
+          policyTypes: [
+            ...(allowFrom.length > 0 ? ["Ingress"] : []),
+            ...(allowTo.length > 0 ? ["Egress"] : []),
+          ],
+          ...(allowFrom.length > 0
+            ? {
+                ingress: allowFrom.map(({ peer, ports }) => ({
+                  from: peerArguments(peer),
+                  ports: portArguments(ports),
+                })),
+              }
+            : {}),
+          ...(allowTo.length > 0
+            ? {
+                egress: allowTo.map(({ peer, ports }) => ({
+                  to: peerArguments(peer),
+                  ports: portArguments(ports),
+                })),
+              }
+            : {}),
+        }),
+      );
       for (const { peer, ports } of allowFrom) {
         for (const port of ports) {
           state(this, { kind: "allowed", side: "ingress", flow: { from: peer, to: workload, ...port } });
@@ -111,5 +117,6 @@ export class NetworkPolicies extends Construct {
         }
       }
     }
+    this.ready = made;
   }
 }
