@@ -109,7 +109,7 @@ def create_app(settings: Settings, registry: CollectorRegistry | None = None) ->
     state = app.state.process = State()
     app.add_middleware(Observe, metrics=metrics, max_requests=settings.max_requests)
 
-    def limit_rate(request: Request) -> None:
+    async def limit_rate(request: Request) -> None:
         client = request.client.host if request.client else "unknown"
         if not limiter.hit(rate, client):
             reset = limiter.get_window_stats(rate, client).reset_time
