@@ -69,7 +69,7 @@ describe("npm run synth, which is what cdktf runs", () => {
       const { status, stderr } = spawnSync(process.execPath, ["scripts/synth.mjs"], {
         cwd: copy,
         encoding: "utf8",
-        env: { ...process.env, PLATFORM_ENV: "local" },
+        env: { ...process.env, PLATFORM_ENV: "local", CDKTF_OUTDIR: join(copy, "cdktf.out") },
       });
       expect([status, stderr]).toEqual([0, ""]);
       return readFileSync(join(copy, "cdktf.out/stacks/data/cdk.tf.json"), "utf8");

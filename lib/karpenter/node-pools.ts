@@ -1,11 +1,6 @@
 import type { ITerraformDependable } from "cdktf";
 import { Construct } from "constructs";
-import {
-  type ChartSettings,
-  CustomResources,
-  type KubernetesObject,
-  type PlatformNamespace,
-} from "../kubernetes";
+import { type ChartSettings, CustomResources, type KubernetesObject, type NamespaceRef } from "../kubernetes";
 import { crds, type EC2NodeClassSpec, type NodePoolSpec } from "./crds";
 
 export type Architecture = "amd64" | "arm64";
@@ -44,7 +39,7 @@ export const batchPods = {
 const dataDevices: Readonly<Record<string, string>> = { al2023: "/dev/xvda", bottlerocket: "/dev/xvdb" };
 
 export interface NodePoolsProps {
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   readonly charts: ChartSettings;
   /** Name of the cluster: subnets and security groups are found by its tag `karpenter.sh/discovery`. */
   readonly clusterName: string;
@@ -73,7 +68,7 @@ export interface NodePoolsProps {
 function* problems(props: NodePoolsProps): Generator<string> {
   const [family = "", version = ""] = props.amiAlias.split("@");
   if (!(family in dataDevices) || !/^v?\d/.test(version)) {
-    yield `amiAlias is "${props.amiAlias}"; it must name ${Object.keys(dataDevices).join(" or ")} and a version, for example "al2023@v20260903": with "latest" every new AMI would replace all nodes at once`;
+    yield `amiAlias is "${props.amiAlias}"; it must name ${Object.keys(dataDevices).join(" or ")} and a version, for example "al2023@vYYYYMMDD": with "latest" every new AMI would replace all nodes at once`;
   }
   for (const pool of ["default", "batch"] as const) {
     const { maxCpu, maxMemoryGib, architectures } = props[pool];

@@ -108,11 +108,11 @@ export class PostgresDatabase extends Construct {
     this.address = instance.address;
     this.databaseName = props.databaseName;
     this.securityGroupId = securityGroup.id;
-    // one(…[*]): null instead of an error where there is no such secret (the AWS emulator makes none)
+    // empty, and no error, where there is no such secret (the AWS emulator makes none)
     const secretArns = propertyAccess(instance.interpolationForAttribute("master_user_secret"), [
       "*",
       "secret_arn",
     ]);
-    this.masterSecretArn = Token.asString(Fn.one(secretArns));
+    this.masterSecretArn = Token.asString(Fn.join("", Token.asList(secretArns)));
   }
 }

@@ -29,7 +29,7 @@ const root = join(__dirname, "../..");
 const operator = (stack: TestStack): Fact => ({
   kind: "crds",
   crds: ["monitoring.coreos.com/ServiceMonitor"],
-  resource: namespace(stack, "monitoring").ready as never,
+  resource: namespace(stack, "monitoring").ready[0] as never,
 });
 
 const controller = (overrides: Partial<KarpenterReleasesProps> = {}) =>
@@ -159,7 +159,7 @@ const pools = (overrides: Partial<NodePoolsProps> = {}) =>
     state(stack, {
       kind: "crds",
       crds: ["karpenter.sh/NodePool", "karpenter.k8s.aws/EC2NodeClass"],
-      resource: props.namespace.ready as never,
+      resource: props.namespace.ready[0] as never,
     });
     new NodePools(stack, "pools", { ...props, ...overrides });
   });
@@ -278,7 +278,7 @@ describe("NodePools", () => {
       "an AMI that changes by itself",
       { amiAlias: "al2023@latest" },
       [
-        'amiAlias is "al2023@latest"; it must name al2023 or bottlerocket and a version, for example "al2023@v20260903": with "latest" every new AMI would replace all nodes at once',
+        'amiAlias is "al2023@latest"; it must name al2023 or bottlerocket and a version, for example "al2023@vYYYYMMDD": with "latest" every new AMI would replace all nodes at once',
       ],
     ],
     [

@@ -14,7 +14,7 @@ const server = (overrides: Partial<VaultServerProps> = {}) =>
     state(stack, {
       kind: "crds",
       crds: ["monitoring.coreos.com/ServiceMonitor"],
-      resource: monitoring.ready as never,
+      resource: monitoring.ready[0] as never,
     });
     new VaultServer(stack, "vault", {
       namespace: namespace(stack, "vault"),
@@ -27,7 +27,7 @@ const server = (overrides: Partial<VaultServerProps> = {}) =>
       auditGib: 5,
       cpu: "500m",
       memory: "512Mi",
-      dependsOn: [monitoring.ready],
+      dependsOn: [...monitoring.ready],
       ...overrides,
     });
   });

@@ -181,9 +181,9 @@ describe("custom resources", () => {
       state(stack, {
         kind: "crds",
         crds: ["karpenter.k8s.aws/EC2NodeClass", "karpenter.sh/NodePool"],
-        resource: karpenter.ready as never,
+        resource: karpenter.ready[0] as never,
       });
-      new NodePools(stack, "pools", { ...props, namespace: karpenter, dependsOn: [karpenter.ready] });
+      new NodePools(stack, "pools", { ...props, namespace: karpenter, dependsOn: karpenter.ready });
     });
     const release = template.resource("helm_release");
     const rendered = server.template(
