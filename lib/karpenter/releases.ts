@@ -5,7 +5,7 @@ import {
   type ClusterPeers,
   flowsTo,
   mirroredImage,
-  type PlatformNamespace,
+  type NamespaceRef,
   TypedRelease,
 } from "../kubernetes";
 import { state, type Workload } from "../wiring";
@@ -20,7 +20,7 @@ export type ControllerIdentity =
   | { readonly kind: "irsa"; readonly roleArn: string };
 
 export interface KarpenterReleasesProps {
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   readonly charts: ChartSettings;
   readonly peers: ClusterPeers;
   readonly clusterName: string;

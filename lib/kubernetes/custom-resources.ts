@@ -2,7 +2,7 @@ import type { ITerraformDependable } from "cdktf";
 import { Construct } from "constructs";
 import type { ChartSettings } from "./charts";
 import { requireDnsLabel } from "./names";
-import type { PlatformNamespace } from "./namespace";
+import type { NamespaceRef } from "./namespace";
 import { type ReleaseFacts, TypedRelease } from "./release";
 
 /** A Kubernetes object: what identifies it, and the rest as its type says. */
@@ -20,7 +20,7 @@ export interface KubernetesObject {
 export interface CustomResourcesProps {
   /** Name of the release that holds the objects. */
   readonly releaseName: string;
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   readonly charts: ChartSettings;
   /** Stable id → object. */
   readonly objects: Readonly<Record<string, KubernetesObject>>;

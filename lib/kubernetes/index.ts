@@ -9,7 +9,13 @@ export {
 export { CustomResources, type CustomResourcesProps, crdOf, type KubernetesObject } from "./custom-resources";
 export { document } from "./document";
 export { releaseNameLimit, requireDnsLabel } from "./names";
-export { PlatformNamespace, type PlatformNamespaceProps, type PodSecurityLevel } from "./namespace";
+export {
+  existingNamespace,
+  type NamespaceRef,
+  PlatformNamespace,
+  type PlatformNamespaceProps,
+  type PodSecurityLevel,
+} from "./namespace";
 export {
   everyPod,
   NetworkPolicies,

@@ -18,15 +18,25 @@ export interface PlatformNamespaceProps {
   readonly podSecurity?: { readonly level: Exclude<PodSecurityLevel, "restricted">; readonly reason: string };
 }
 
+/** A namespace that things stand in: one of this stack, or one that an earlier stack made. */
+export interface NamespaceRef {
+  readonly namespaceName: string;
+  /** What to wait for; nothing when an earlier stack made it. */
+  readonly ready: readonly ITerraformDependable[];
+}
+
+/** A namespace of an earlier stack. The wiring check refuses one that nothing makes. */
+export const existingNamespace = (namespaceName: string): NamespaceRef => ({ namespaceName, ready: [] });
+
 /**
  * A namespace with its Pod Security level enforced. What is below `restricted` still warns and is still in the audit log, so
  * that a new pod there does not go unnoticed.
  */
-export class PlatformNamespace extends Construct {
+export class PlatformNamespace extends Construct implements NamespaceRef {
   /** The name as text, for names and selectors. */
   public readonly namespaceName: string;
   /** What stands in the namespace waits for this. */
-  public readonly ready: ITerraformDependable;
+  public readonly ready: readonly ITerraformDependable[];
 
   /** @throws Error when the name is no DNS label or the reason is missing */
   constructor(scope: Construct, id: string, { name, podSecurity }: PlatformNamespaceProps) {
@@ -38,7 +48,7 @@ export class PlatformNamespace extends Construct {
       );
     }
     this.namespaceName = name;
-    this.ready = new NamespaceV1(this, "namespace", {
+    const made = new NamespaceV1(this, "namespace", {
       metadata: {
         name,
         labels: {
@@ -50,6 +60,7 @@ export class PlatformNamespace extends Construct {
         ...(podSecurity ? { annotations: { "dagster-eks/pod-security-reason": podSecurity.reason } } : {}),
       },
     });
+    this.ready = [made];
     state(this, { kind: "namespace", name });
   }
 }

@@ -2,7 +2,7 @@ import { NetworkPolicyV1 } from "@cdktf/provider-kubernetes/lib/network-policy-v
 import type { ITerraformDependable } from "cdktf";
 import { Construct } from "constructs";
 import { type FlowPort, isExternal, type Peer, state, type Workload } from "../wiring";
-import type { PlatformNamespace } from "./namespace";
+import type { NamespaceRef } from "./namespace";
 import type { Reach } from "./peers";
 
 /** What one workload may receive and send; everything else is refused. */
@@ -23,8 +23,18 @@ export const everyPod = (namespace: string): Workload => ({
 });
 
 export interface NetworkPoliciesProps {
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   readonly workloads: readonly WorkloadPolicy[];
+  /**
+   * Whether this denies everything else. An earlier stack that made the namespace may have done so.
+   * @default true
+   */
+  readonly defaultDeny?: boolean;
+  /**
+   * Begins the names of the policies, where another stack has some in the namespace.
+   * @default - nothing
+   */
+  readonly prefix?: string;
 }
 
 /** A peer as the provider wants it: pods by namespace and labels, or blocks of addresses. */
@@ -54,20 +64,24 @@ export class NetworkPolicies extends Construct {
   public readonly ready: readonly ITerraformDependable[];
 
   /** @throws Error when a workload stands in another namespace or has two policies */
-  constructor(scope: Construct, id: string, { namespace, workloads }: NetworkPoliciesProps) {
+  constructor(scope: Construct, id: string, props: NetworkPoliciesProps) {
     super(scope, id);
+    const { namespace, workloads, defaultDeny = true, prefix = "" } = props;
     const { namespaceName } = namespace;
     const policy = (
-      name: string,
+      constructId: string,
       spec: ConstructorParameters<typeof NetworkPolicyV1>[2]["spec"],
     ): NetworkPolicyV1 =>
-      new NetworkPolicyV1(this, name, {
-        metadata: { namespace: namespaceName, name },
+      new NetworkPolicyV1(this, constructId, {
+        metadata: { namespace: namespaceName, name: `${prefix}${constructId}` },
         spec,
-        dependsOn: [namespace.ready],
+        dependsOn: [...namespace.ready],
       });
-    const made = [policy("default-deny", { podSelector: {}, policyTypes: ["Ingress", "Egress"] })];
-    state(this, { kind: "isolated", namespace: namespaceName });
+    const made: NetworkPolicyV1[] = [];
+    if (defaultDeny) {
+      made.push(policy("default-deny", { podSelector: {}, policyTypes: ["Ingress", "Egress"] }));
+      state(this, { kind: "isolated", namespace: namespaceName });
+    }
 
     const seen = new Set<string>();
     for (const { workload, allowFrom = [], allowTo = [] } of workloads) {

@@ -6,7 +6,7 @@ import { type Flow, type MonitorFact, type ServiceFact, state, type Workload } f
 import { type ChartName, type ChartSettings, chartArguments, knownVersions, unknownValues } from "./charts";
 import { document, merged } from "./document";
 import { releaseNameLimit, requireDnsLabel } from "./names";
-import type { PlatformNamespace } from "./namespace";
+import type { NamespaceRef } from "./namespace";
 
 /** What a release brings to the cluster and counts on there, for the wiring check. */
 export interface ReleaseFacts {
@@ -24,7 +24,7 @@ export interface ReleaseFacts {
 export interface TypedReleaseProps<V extends object> {
   /** Name of the release: objects are named after it. */
   readonly releaseName: string;
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   readonly chart: ChartName;
   readonly charts: ChartSettings;
   readonly values: V;
@@ -114,7 +114,7 @@ export class TypedRelease<V extends object> extends Construct {
       timeout: timeoutSeconds,
       maxHistory: 5,
       ...(props.skipCrds ? { skipCrds: true } : {}),
-      dependsOn: [namespace.ready, ...(props.dependsOn ?? [])],
+      dependsOn: [...namespace.ready, ...(props.dependsOn ?? [])],
     });
 
     const here = namespace.namespaceName;

@@ -4,10 +4,10 @@ import { Construct } from "constructs";
 import type { ServiceAccount } from "../iam";
 import { state } from "../wiring";
 import { requireDnsLabel } from "./names";
-import type { PlatformNamespace } from "./namespace";
+import type { NamespaceRef } from "./namespace";
 
 export interface WorkloadServiceAccountProps {
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   readonly name: string;
   /**
    * IAM role that pods of this account assume through IRSA ("IAM roles for service accounts").
@@ -38,7 +38,7 @@ export class WorkloadServiceAccount extends Construct {
         ...(props.irsaRoleArn ? { annotations: { "eks.amazonaws.com/role-arn": props.irsaRoleArn } } : {}),
       },
       automountServiceAccountToken: props.mountToken ?? false,
-      dependsOn: [props.namespace.ready],
+      dependsOn: [...props.namespace.ready],
     });
     state(this, { kind: "service-account", account: this.account });
   }

@@ -2,10 +2,10 @@ import { SecretV1 } from "@cdktf/provider-kubernetes/lib/secret-v1";
 import type { ITerraformDependable } from "cdktf";
 import { Construct } from "constructs";
 import { requireDnsLabel } from "./names";
-import type { PlatformNamespace } from "./namespace";
+import type { NamespaceRef } from "./namespace";
 
 export interface WriteOnlySecretProps {
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   readonly name: string;
   /** Key → value; each an ephemeral variable, never a literal. */
   readonly values: Readonly<Record<string, string>>;
@@ -45,7 +45,7 @@ export class WriteOnlySecret extends Construct {
       type: "Opaque",
       dataWo: { ...values },
       dataWoRevision: revision,
-      dependsOn: [namespace.ready],
+      dependsOn: [...namespace.ready],
     });
   }
 }

@@ -1,13 +1,13 @@
 import { ConfigMapV1 } from "@cdktf/provider-kubernetes/lib/config-map-v1";
 import { Fn, type ITerraformDependable } from "cdktf";
 import { Construct } from "constructs";
-import type { PlatformNamespace } from "../kubernetes";
+import type { NamespaceRef } from "../kubernetes";
 
 /** The dashboards of this repository, by the name of their rendered file. */
 export type DashboardName = "cluster" | "dagster" | "node-exporter" | "products-api" | "prometheus";
 
 export interface DashboardsProps {
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   /** From the folder in which OpenTofu runs up to the checkout. */
   readonly checkout: string;
   readonly dashboards: readonly DashboardName[];
@@ -34,7 +34,7 @@ export class Dashboards extends Construct {
             annotations: { grafana_folder: props.folder },
           },
           data: { [`${name}.json`]: Fn.file(`${props.checkout}/dashboards/rendered/${name}.json`) },
-          dependsOn: [props.namespace.ready],
+          dependsOn: [...props.namespace.ready],
         }),
     );
   }

@@ -5,7 +5,7 @@ import {
   type ClusterPeers,
   everyPod,
   flowsTo,
-  type PlatformNamespace,
+  type NamespaceRef,
   type StorageClasses,
   TypedRelease,
   tcp,
@@ -51,9 +51,9 @@ export interface Size {
 }
 
 export interface KubePrometheusStackProps {
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   /** Node exporter's own namespace: it reads the hosts' /proc, /sys and root, which only `privileged` allows. */
-  readonly nodeExporterNamespace: PlatformNamespace;
+  readonly nodeExporterNamespace: NamespaceRef;
   readonly charts: ChartSettings;
   readonly peers: ClusterPeers;
   readonly storage: StorageClasses;
@@ -367,7 +367,7 @@ export class KubePrometheusStack extends Construct {
           ...(this.grafanaClients ? [{ from: this.grafanaClients, to: run.grafana, port: 3000 }] : []),
         ],
       },
-      dependsOn: [props.nodeExporterNamespace.ready, ...storage.ready, ...(props.dependsOn ?? [])],
+      dependsOn: [...props.nodeExporterNamespace.ready, ...storage.ready, ...(props.dependsOn ?? [])],
     });
     this.ready = release.ready;
     state(this, { kind: "scraper", workload: run.prometheus });

@@ -6,7 +6,7 @@ import {
   type ClusterPeers,
   flowsTo,
   mirroredImage,
-  type PlatformNamespace,
+  type NamespaceRef,
   type StorageClasses,
   TypedRelease,
   tcp,
@@ -56,7 +56,7 @@ const restricted = {
 const tlsFolder = "/vault/tls";
 
 export interface VaultServerProps {
-  readonly namespace: PlatformNamespace;
+  readonly namespace: NamespaceRef;
   readonly charts: ChartSettings;
   readonly peers: ClusterPeers;
   readonly storage: StorageClasses;
