@@ -387,7 +387,7 @@ describe("the emulator's gaps", () => {
       .split("\n")
       .map((line) => JSON.parse(line) as { resource_changes?: readonly Planned[] });
     // nothing, an empty list and an empty map are one thing to a provider
-    const text = (value: unknown) => JSON.stringify(value ?? []).replace(/^(\{\}|\[\])$/, "none");
+    const text = (value: unknown) => JSON.stringify(value ?? []).replace(/^(\{\}|\[\]|"")$/, "none");
     const found = plans
       .flatMap(({ resource_changes = [] }) => resource_changes)
       .flatMap(({ type, change: { before, after } }) =>
