@@ -64,8 +64,7 @@ export async function up(): Promise<void> {
   await recover();
   await emulator.start(report);
   await stacks.synthesize();
-  const all = stacks.readStacks();
-  stacks.requireProviders(all, [AWS_SOURCE]);
+  const { applied: all, skipped } = selectStacks();
   stacks.prepareMarks();
   const runner = runnerFor(tofu);
   const rows = new Map<string, (string | number)[]>();
@@ -98,7 +97,8 @@ export async function up(): Promise<void> {
     );
   };
   await stacks.inOrder(all, CONCURRENT_STACKS, applied);
-  const orphans = stacks.statesOnDisk().filter((name) => !all.some((stack) => stack.name === name));
+  const known = new Set([...all, ...skipped].map(({ name }) => name));
+  const orphans = stacks.statesOnDisk().filter((name) => !known.has(name));
   for (const name of orphans) {
     report.line(
       `${name}: applied before, but no longer part of the configuration; \`make down\` discards it`,
@@ -110,8 +110,17 @@ export async function up(): Promise<void> {
       all.map(({ name }) => rows.get(name) ?? [name]),
     )}\n`,
   );
+  printSkipped(skipped);
   printOutputs(outputs);
   console.log(`Done in ${seconds(Date.now() - started)}.\n\n${nextSteps()}`);
+}
+
+/** The stacks of the last synth that the local target applies, and those that it cannot. */
+const selectStacks = () => stacks.selectStacks(stacks.readStacks(), [AWS_SOURCE]);
+
+function printSkipped(skipped: stacks.Selection["skipped"]): void {
+  for (const { name, reason } of skipped) console.log(`skipped: ${name} ${reason}`);
+  if (skipped.length > 0) console.log();
 }
 
 function printOutputs(all: ReadonlyMap<string, stacks.Outputs>): void {
@@ -146,7 +155,7 @@ export async function plan(): Promise<number> {
     });
   }
   await stacks.synthesize();
-  const all = stacks.readStacks();
+  const { applied: all, skipped } = selectStacks();
   const neverApplied = all.filter((stack) => !stacks.resourcesInState(stack));
   const pending = new Map<string, readonly Change[]>();
   for (const stack of neverApplied) {
@@ -169,6 +178,7 @@ export async function plan(): Promise<number> {
   const changes = all.flatMap(({ name }) =>
     (pending.get(name) ?? []).map((change) => [name, change.action, change.address]),
   );
+  printSkipped(skipped);
   if (changes.length === 0) {
     console.log(`No changes: ${all.map(({ name }) => name).join(", ")} match the configuration.`);
     return EXIT.ok;

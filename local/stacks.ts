@@ -92,19 +92,29 @@ export function readStacks(): Stack[] {
   return ordered;
 }
 
-/** Refuses stacks that need a provider which is not in the mirror, before anything is applied. */
-export function requireProviders(stacks: readonly Stack[], available: readonly string[]): void {
-  const missing = stacks.flatMap((stack) =>
-    stack.providers
-      .filter((source) => !available.includes(source))
-      .map((source) => `stack ${stack.name} needs ${source}`),
-  );
-  if (missing.length === 0) return;
-  throw new CliError("a provider is not available on the local target", {
-    why: missing.join("\n"),
-    next: `the local target has: ${available.join(", ")}`,
-    code: EXIT.unavailable,
-  });
+export interface Selection {
+  /** stacks that the local target applies, in order */
+  readonly applied: readonly Stack[];
+  /** the others, each with what keeps it from being applied */
+  readonly skipped: readonly { readonly name: string; readonly reason: string }[];
+}
+
+/** Splits the stacks into those whose providers are on the local target, and the rest with what stands on it. */
+export function selectStacks(all: readonly Stack[], available: readonly string[]): Selection {
+  const applied: Stack[] = [];
+  const skipped: Selection["skipped"][number][] = [];
+  for (const stack of all) {
+    const providers = stack.providers.filter((source) => !available.includes(source));
+    const before = stack.dependencies.filter((name) => skipped.some((other) => other.name === name));
+    if (providers.length + before.length === 0) {
+      applied.push(stack);
+      continue;
+    }
+    const reason =
+      providers.length > 0 ? `needs ${providers.join(", ")}` : `comes after ${before.join(", ")}`;
+    skipped.push({ name: stack.name, reason: `${reason}; the local target has ${available.join(", ")}` });
+  }
+  return { applied, skipped };
 }
 
 interface State {
