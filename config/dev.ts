@@ -46,4 +46,16 @@ export const dev = (): EnvironmentInput => ({
     ],
     systemNodes: { instanceTypes: ["m7i.large", "m6i.large"], minSize: 2, maxSize: 4, diskGib: 50 },
   },
+  charts: {},
+  platform: {
+    karpenter: { replicas: 2, cpu: "250m", memory: "512Mi" },
+    vault: { replicas: 1, seal: "awskms", dataGib: 10, auditGib: 5, cpu: "100m", memory: "256Mi" },
+    monitoring: {
+      prometheus: { replicas: 1, retentionDays: 7, volumeGib: 30, cpu: "250m", memory: "2Gi" },
+      alertmanager: { replicas: 1, cpu: "20m", memory: "128Mi" },
+      grafana: { cpu: "100m", memory: "256Mi", exposure: { kind: "internal" } },
+      alerting: { slack: { channel: "#dagster-alerts-dev" } },
+    },
+    secretRevision: 1,
+  },
 });

@@ -46,4 +46,18 @@ export const local = (variables: Readonly<Record<string, string | undefined>>): 
     ],
     systemNodes: { instanceTypes: ["m7i.large"], minSize: 2, maxSize: 3, diskGib: 20 },
   },
+  charts: {},
+  platform: {
+    // the node of the local target: its API server and the Service in front of it
+    apiServer: { cidrs: ["10.250.0.2/32", "10.96.0.1/32"], ports: [443, 6443] },
+    karpenter: { replicas: 1, cpu: "100m", memory: "256Mi" },
+    vault: { replicas: 1, seal: "shamir", dataGib: 1, auditGib: 1, cpu: "50m", memory: "256Mi" },
+    monitoring: {
+      prometheus: { replicas: 1, retentionDays: 1, volumeGib: 5, cpu: "50m", memory: "512Mi" },
+      alertmanager: { replicas: 1, cpu: "10m", memory: "64Mi" },
+      grafana: { cpu: "50m", memory: "256Mi", exposure: { kind: "internal" } },
+      alerting: {},
+    },
+    secretRevision: 1,
+  },
 });

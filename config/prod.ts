@@ -56,4 +56,16 @@ export const prod = (): EnvironmentInput => ({
     ],
     systemNodes: { instanceTypes: ["m7i.xlarge", "m6i.xlarge"], minSize: 3, maxSize: 6, diskGib: 100 },
   },
+  charts: {},
+  platform: {
+    karpenter: { replicas: 2, cpu: "1", memory: "1Gi" },
+    vault: { replicas: 3, seal: "awskms", dataGib: 20, auditGib: 20, cpu: "500m", memory: "1Gi" },
+    monitoring: {
+      prometheus: { replicas: 2, retentionDays: 15, volumeGib: 100, cpu: "500m", memory: "4Gi" },
+      alertmanager: { replicas: 3, cpu: "50m", memory: "128Mi" },
+      grafana: { cpu: "100m", memory: "512Mi", exposure: { kind: "internal" } },
+      alerting: { slack: { channel: "#dagster-alerts" } },
+    },
+    secretRevision: 1,
+  },
 });

@@ -277,6 +277,205 @@ const cluster = z.strictObject({
   }),
 });
 
+const cpu = (description: string): z.ZodString =>
+  setting(
+    z.string().regex(/^(\d+m|\d+(\.\d+)?)$/),
+    description,
+    'a Kubernetes CPU quantity such as "500m" or "1"',
+    'see "Resource Management for Pods and Containers" in the Kubernetes documentation',
+  );
+
+const memory = (description: string): z.ZodString =>
+  setting(
+    z.string().regex(/^[1-9]\d*(Mi|Gi)$/),
+    description,
+    'a quantity in Mi or Gi such as "512Mi"',
+    "write the unit: a number alone would be bytes",
+  );
+
+const oneOf = <const T extends readonly [number, ...number[]]>(values: T, description: string, fix: string) =>
+  setting(
+    z.union(values.map((value) => z.literal(value)) as unknown as [z.ZodLiteral<T[number]>]),
+    description,
+    values.join(" or "),
+    fix,
+  );
+
+const cidrList = (description: string) =>
+  setting(
+    z.array(z.string().refine(ipv4Cidr)).min(1),
+    description,
+    "at least one aligned IPv4 block such as 203.0.113.0/24",
+    "its last bits must be zero",
+  );
+
+const overrides = setting(
+  z.record(z.string(), z.unknown()),
+  "Values of the chart that are merged last, over those of the code.",
+  "a map of values that the chart knows",
+  "take the names from the chart's values.yaml (helm show values)",
+);
+
+const charts = z.strictObject({
+  mirror: z
+    .discriminatedUnion("kind", [
+      z.strictObject({
+        kind: z.literal("folder"),
+        path: setting(
+          z.string().regex(/^(?![/~])(?!.*\.\.)[\w./-]+$/),
+          "Folder with NAME-VERSION.tgz of every chart, from the root of the checkout.",
+          "a relative path below the checkout",
+          "put what `helm pull` writes into a folder of the checkout and name it, for example .local/charts",
+        ),
+      }),
+      z.strictObject({
+        kind: z.literal("oci"),
+        url: setting(
+          z.string().regex(/^oci:\/\/[a-z0-9.-]+(:\d+)?(\/[\w.-]+)*$/),
+          "Folder of an OCI registry that holds every chart under its name.",
+          'an address such as "oci://registry.example.com/charts"',
+          "begin with oci:// and leave out the chart's name",
+        ),
+      }),
+    ])
+    .optional()
+    .describe("Where charts come from, when not from their homes."),
+  imageRegistry: setting(
+    z.string().regex(/^[a-z0-9.-]+(:\d+)?(\/[\w.-]+)*$/),
+    "Registry, with an optional path, that every image of the charts is pulled from.",
+    'a host with an optional path, such as "registry.example.com/mirror"',
+    "leave out https:// and the image's name",
+  ).optional(),
+});
+
+const platform = z.strictObject({
+  apiServer: z
+    .strictObject({
+      cidrs: cidrList("Addresses of the Kubernetes API as pods see them: its Service's and those behind it."),
+      ports: setting(
+        z.array(z.number().int().min(1).max(65535)).min(1),
+        "Ports of the Kubernetes API, likewise.",
+        "at least one port",
+        "list the Service's port and the one behind it",
+      ),
+    })
+    .optional()
+    .describe("Only where the cluster is not EKS: there the addresses follow from the VPC."),
+  karpenter: z.strictObject({
+    replicas: count(
+      "Replicas of the controller, each on a node of its own.",
+      1,
+      3,
+      "use 2, or 1 on one node",
+    ),
+    cpu: cpu("CPU of one replica, request and limit."),
+    memory: memory("Memory of one replica, request and limit."),
+    values: overrides.optional(),
+  }),
+  vault: z.strictObject({
+    replicas: oneOf([1, 3, 5], "Peers of Vault's raft cluster.", "use 3 in production: one may be away"),
+    seal: setting(
+      z.enum(["shamir", "awskms"]),
+      "How Vault is unsealed: by operators with key shares, or by itself with a KMS key.",
+      '"shamir" or "awskms"',
+      'use "awskms" where nobody should have to get up for a restarted pod',
+    ),
+    tlsSecret: setting(
+      z.string().regex(/^[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?$/),
+      "Secret in the namespace vault with tls.crt, tls.key and ca.crt; without it Vault speaks plain HTTP inside the cluster.",
+      "the name of a Secret",
+      "make it before the platform is deployed, for example with cert-manager",
+    ).optional(),
+    dataGib: count(
+      "Volume of each peer's data in GiB.",
+      1,
+      1024,
+      "10 GiB hold some hundred thousand secrets",
+    ),
+    auditGib: count(
+      "Volume of each peer's audit log in GiB.",
+      1,
+      1024,
+      "Vault stops answering when it cannot write its audit log",
+    ),
+    cpu: cpu("CPU request of one peer."),
+    memory: memory("Memory of one peer, request and limit."),
+    values: overrides.optional(),
+  }),
+  monitoring: z.strictObject({
+    prometheus: z.strictObject({
+      replicas: oneOf([1, 2], "Replicas of Prometheus, each on a node of its own.", "use 2 in production"),
+      retentionDays: count("Days that samples are kept, as long as they fit.", 1, 365, "use 15 or so"),
+      volumeGib: count("Volume of one replica in GiB.", 5, 16384, "samples use at most 85 % of it"),
+      cpu: cpu("CPU request of one replica."),
+      memory: memory("Memory of one replica, request and limit."),
+    }),
+    alertmanager: z.strictObject({
+      replicas: oneOf([1, 3], "Replicas of Alertmanager, each on a node of its own.", "use 3 in production"),
+      cpu: cpu("CPU request of one replica."),
+      memory: memory("Memory of one replica, request and limit."),
+    }),
+    grafana: z.strictObject({
+      cpu: cpu("CPU request."),
+      memory: memory("Memory, request and limit."),
+      exposure: z.discriminatedUnion("kind", [
+        z.strictObject({ kind: z.literal("internal") }).describe("Inside the cluster: kubectl port-forward."),
+        z.strictObject({
+          kind: z.literal("loadBalancer"),
+          cidrs: cidrList("IPv4 blocks that may use the load balancer."),
+        }),
+      ]),
+    }),
+    alerting: z
+      .strictObject({
+        slack: z
+          .strictObject({
+            channel: setting(
+              z.string().regex(/^#[a-z0-9][a-z0-9_-]{0,79}$/),
+              "Channel of the messages; the webhook is the variable slack_webhook_url.",
+              'a channel with its hash, lower-case, such as "#dagster-alerts"',
+              "write the hash",
+            ),
+          })
+          .optional(),
+        email: z
+          .strictObject({
+            to: setting(z.email(), "Receiver of the messages.", "an e-mail address", "correct the address"),
+            from: setting(z.email(), "Sender of the messages.", "an e-mail address", "correct the address"),
+            smarthost: setting(
+              z.string().regex(/^[a-zA-Z0-9.-]+:\d{2,5}$/),
+              "SMTP server; TLS is required. The password is the variable smtp_password.",
+              'a host and a port such as "smtp.example.com:587"',
+              "add the port",
+            ),
+            username: setting(
+              z.string().min(1),
+              "User at the SMTP server.",
+              "a name",
+              "write the user's name",
+            ),
+          })
+          .optional(),
+        pagerDuty: z
+          .strictObject({})
+          .optional()
+          .describe("Present: critical alerts call out; the key is the variable pagerduty_routing_key."),
+        deadMansSwitch: z
+          .strictObject({})
+          .optional()
+          .describe("Present: a sign of life goes to the URL in the variable dead_mans_switch_url."),
+      })
+      .describe("Who is told of alerts."),
+    values: overrides.optional(),
+  }),
+  secretRevision: count(
+    "Revision of the Secrets that are written from variables.",
+    1,
+    1_000_000,
+    "raise it by one when a value has changed: OpenTofu does not keep the old one to compare",
+  ),
+});
+
 /** Configuration of one environment; the only input of the synth besides `config/versions.ts`. */
 export const environmentSchema = z.strictObject({
   $schema: z.string().optional().describe("For editors; ignored."),
@@ -291,6 +490,8 @@ export const environmentSchema = z.strictObject({
   network,
   data,
   cluster,
+  charts,
+  platform,
 });
 
 export type Environment = z.output<typeof environmentSchema>;
@@ -305,7 +506,7 @@ export interface Problem {
 
 /** A rule over several settings; runs when the sections that it reads are valid by themselves. */
 interface CrossRule {
-  readonly needs: readonly ("aws" | "state" | "network" | "data" | "cluster")[];
+  readonly needs: readonly ("aws" | "state" | "network" | "data" | "cluster" | "platform")[];
   readonly check: (environment: Environment) => Problem | undefined;
 }
 
@@ -413,5 +614,42 @@ export const crossRules: readonly CrossRule[] = [
               ? "keep the state of the emulator on this machine"
               : "state of a real account must be shared and locked: name a bucket",
           },
+  },
+  {
+    needs: ["aws", "cluster", "platform"],
+    check: ({ aws, cluster, platform }) => {
+      if (aws.emulator) return undefined;
+      const { karpenter, vault, monitoring } = platform;
+      const nodes = cluster.systemNodes.minSize;
+      const [path, value] =
+        (
+          [
+            ["platform.karpenter.replicas", karpenter.replicas],
+            ["platform.vault.replicas", vault.replicas],
+            ["platform.monitoring.prometheus.replicas", monitoring.prometheus.replicas],
+            ["platform.monitoring.alertmanager.replicas", monitoring.alertmanager.replicas],
+          ] as const
+        ).find(([, replicas]) => replicas > nodes) ?? [];
+      return path === undefined
+        ? undefined
+        : {
+            path,
+            value,
+            legal: `at most cluster.systemNodes.minSize, which is ${nodes}`,
+            fix: "each replica stands on a system node of its own: use fewer, or raise minSize",
+          };
+    },
+  },
+  {
+    needs: ["aws", "platform"],
+    check: ({ aws, platform }) =>
+      aws.emulator && platform.vault.seal === "awskms"
+        ? {
+            path: "platform.vault.seal",
+            value: "awskms",
+            legal: '"shamir" with an emulator',
+            fix: "the pods of the local node cannot reach the emulator's KMS: unseal with key shares",
+          }
+        : undefined,
   },
 ];

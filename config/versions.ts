@@ -32,6 +32,11 @@ export const versions = {
     /** In this repository (charts/custom-resources). */
     "custom-resources": "0.1.0",
   },
+  /** Images that a chart leaves unpinned. Every other image has the version that its chart pins. */
+  images: {
+    /** Used by the job that upgrades the Prometheus operator's CRDs. */
+    busybox: "1.37.0",
+  },
   /** PostgreSQL of Dagster's RDS instance: the major version; RDS applies minor versions in the maintenance window. */
   postgresql: "17",
   /** OpenTofu: write-only arguments and ephemeral variables need 1.11. */

@@ -23,7 +23,7 @@ const emulatedServices = [
 ] as const;
 
 /** From a stack's folder in cdktf.out up to the checkout: paths in the JSON must not name the machine. */
-const checkout = "../../..";
+export const checkout = "../../..";
 
 /** Base of every stack: backend, AWS provider, tags. */
 export abstract class EnvironmentStack extends PathNamedStack {

@@ -1,5 +1,4 @@
 import { NetworkPolicyV1 } from "@cdktf/provider-kubernetes/lib/network-policy-v1";
-import type { ITerraformDependable } from "cdktf";
 import { Construct } from "constructs";
 import { type FlowPort, isExternal, type Peer, state, type Workload } from "../wiring";
 import type { NamespaceRef } from "./namespace";
@@ -60,9 +59,6 @@ const portArguments = (ports: readonly FlowPort[]) =>
  * the constructs say that need the flow: the wiring check refuses a flow without a rule and a rule without a flow.
  */
 export class NetworkPolicies extends Construct {
-  /** What runs in the namespace waits for this: no pod stands there without its policies. */
-  public readonly ready: readonly ITerraformDependable[];
-
   /** @throws Error when a workload stands in another namespace or has two policies */
   constructor(scope: Construct, id: string, props: NetworkPoliciesProps) {
     super(scope, id);
@@ -77,9 +73,8 @@ export class NetworkPolicies extends Construct {
         spec,
         dependsOn: [...namespace.ready],
       });
-    const made: NetworkPolicyV1[] = [];
     if (defaultDeny) {
-      made.push(policy("default-deny", { podSelector: {}, policyTypes: ["Ingress", "Egress"] }));
+      policy("default-deny", { podSelector: {}, policyTypes: ["Ingress", "Egress"] });
       state(this, { kind: "isolated", namespace: namespaceName });
     }
 
@@ -95,31 +90,29 @@ export class NetworkPolicies extends Construct {
       }
       seen.add(workload.name);
       if (allowFrom.length + allowTo.length === 0) continue;
-      made.push(
-        policy(workload.name, {
-          podSelector: { matchLabels: { ...workload.podLabels } },
-          policyTypes: [
-            ...(allowFrom.length > 0 ? ["Ingress"] : []),
-            ...(allowTo.length > 0 ? ["Egress"] : []),
-          ],
-          ...(allowFrom.length > 0
-            ? {
-                ingress: allowFrom.map(({ peer, ports }) => ({
-                  from: peerArguments(peer),
-                  ports: portArguments(ports),
-                })),
-              }
-            : {}),
-          ...(allowTo.length > 0
-            ? {
-                egress: allowTo.map(({ peer, ports }) => ({
-                  to: peerArguments(peer),
-                  ports: portArguments(ports),
-                })),
-              }
-            : {}),
-        }),
-      );
+      policy(workload.name, {
+        podSelector: { matchLabels: { ...workload.podLabels } },
+        policyTypes: [
+          ...(allowFrom.length > 0 ? ["Ingress"] : []),
+          ...(allowTo.length > 0 ? ["Egress"] : []),
+        ],
+        ...(allowFrom.length > 0
+          ? {
+              ingress: allowFrom.map(({ peer, ports }) => ({
+                from: peerArguments(peer),
+                ports: portArguments(ports),
+              })),
+            }
+          : {}),
+        ...(allowTo.length > 0
+          ? {
+              egress: allowTo.map(({ peer, ports }) => ({
+                to: peerArguments(peer),
+                ports: portArguments(ports),
+              })),
+            }
+          : {}),
+      });
       for (const { peer, ports } of allowFrom) {
         for (const port of ports) {
           state(this, { kind: "allowed", side: "ingress", flow: { from: peer, to: workload, ...port } });
@@ -131,6 +124,5 @@ export class NetworkPolicies extends Construct {
         }
       }
     }
-    this.ready = made;
   }
 }

@@ -9,6 +9,11 @@ export interface WriteOnlySecretProps {
   readonly name: string;
   /** Key → value; each an ephemeral variable, never a literal. */
   readonly values: Readonly<Record<string, string>>;
+  /**
+   * Keys that are no secret, for example a user's name.
+   * @default - none
+   */
+  readonly plain?: Readonly<Record<string, string>>;
   /** Raise it when a value has changed: OpenTofu cannot compare values that it does not keep. A whole number from 1. */
   readonly revision: number;
 }
@@ -22,8 +27,9 @@ export class WriteOnlySecret extends Construct {
   public readonly ready: ITerraformDependable;
 
   /** @throws Error when a value is literal text, there is none, or the revision is no whole number from 1 */
-  constructor(scope: Construct, id: string, { namespace, name, values, revision }: WriteOnlySecretProps) {
+  constructor(scope: Construct, id: string, props: WriteOnlySecretProps) {
     super(scope, id);
+    const { namespace, name, values, plain = {}, revision } = props;
     requireDnsLabel(scope, id, "name of the Secret", name, 253);
     if (Object.keys(values).length === 0) {
       throw new Error(`${this.node.path}: the Secret "${name}" has no key; leave it out`);
@@ -43,7 +49,7 @@ export class WriteOnlySecret extends Construct {
     this.ready = new SecretV1(this, "secret", {
       metadata: { namespace: namespace.namespaceName, name },
       type: "Opaque",
-      dataWo: { ...values },
+      dataWo: { ...plain, ...values },
       dataWoRevision: revision,
       dependsOn: [...namespace.ready],
     });

@@ -1,29 +1,33 @@
 /** Who is told of what. Everything secret is a key of one Secret, which Alertmanager reads as files. */
 export interface Alerting {
   /** @default - nobody in Slack */
-  readonly slack?: {
-    /** Channel with its hash, for example "#dagster-alerts". */
-    readonly channel: string;
-  };
+  readonly slack?:
+    | {
+        /** Channel with its hash, for example "#dagster-alerts". */
+        readonly channel: string;
+      }
+    | undefined;
   /** @default - no e-mail */
-  readonly email?: {
-    readonly to: string;
-    readonly from: string;
-    /** Host and port of the SMTP server; TLS is required. */
-    readonly smarthost: string;
-    readonly username: string;
-  };
+  readonly email?:
+    | {
+        readonly to: string;
+        readonly from: string;
+        /** Host and port of the SMTP server; TLS is required. */
+        readonly smarthost: string;
+        readonly username: string;
+      }
+    | undefined;
   /**
    * Calls out whoever is on duty, for critical alerts only.
    * @default - nobody is called out
    */
-  readonly pagerDuty?: Readonly<Record<string, never>>;
+  readonly pagerDuty?: Readonly<Record<string, never>> | undefined;
   /**
    * A service that expects a sign of life every few minutes and raises the alarm without it: nothing inside the cluster can tell
    * that the cluster is gone.
    * @default - none
    */
-  readonly deadMansSwitch?: Readonly<Record<string, never>>;
+  readonly deadMansSwitch?: Readonly<Record<string, never>> | undefined;
 }
 
 /** Receivers that need a secret: which variable gives it, and what it is. */

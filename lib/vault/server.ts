@@ -1,4 +1,4 @@
-import type { ITerraformDependable } from "cdktf";
+import type { ITerraformDependable, TerraformResource } from "cdktf";
 import { Construct } from "constructs";
 import type { ServiceAccount } from "../iam";
 import {
@@ -146,7 +146,7 @@ export class VaultServer extends Construct {
   public readonly server: Workload;
   /** URL of the API inside the cluster. */
   public readonly url: string;
-  public readonly ready: ITerraformDependable;
+  public readonly ready: TerraformResource;
 
   constructor(scope: Construct, id: string, props: VaultServerProps) {
     super(scope, id);

@@ -12,8 +12,11 @@ const parsed = (value: string): unknown => {
 
 /** Policies and patterns that are JSON in a string are shown as JSON, so that a diff names the action and not a long line. */
 function readable(value: unknown): unknown {
-  if (typeof value === "string" && /^[[{]/.test(value))
-    return readable(parsed(value) === value ? [value] : parsed(value));
+  if (typeof value === "string") {
+    const opened = /^[[{]/.test(value) ? parsed(value) : value;
+    // text that only begins like JSON stays text
+    return opened === value ? value : readable(opened);
+  }
   if (Array.isArray(value)) return value.map(readable);
   if (typeof value === "object" && value !== null) {
     return Object.fromEntries(
