@@ -62,6 +62,6 @@ test-apps: ## the tests of apps/
 bench: $(INSTALLED) ## time and memory of synth, type check and unit tests
 	@node scripts/bench.mjs $(ARGS)
 
-clean: ## remove what was built; `make down` first, it refuses while the emulator runs
-	@if [ -e .local ]; then echo "error:  .local exists: the local target is (partly) up"; echo "next:   make down, or make down ARGS=--discard"; exit 1; fi >&2
-	rm -rf cdktf.out dist coverage
+clean: ## remove what was built; `make down` first, it refuses while the local target is up
+	@if [ -e .local/aws ] || [ -e .local/state ]; then echo "error:  the local target is (partly) up"; echo "next:   make down, or make down ARGS=--discard"; exit 1; fi >&2
+	rm -rf .local cdktf.out dist coverage
