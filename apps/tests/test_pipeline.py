@@ -323,6 +323,7 @@ def test_the_key_is_in_no_log_event_or_file(openweather: OpenWeather, s3_url: st
     )
     (tmp_path / "run.yaml").write_text("resources: {openweather: {config: {backoff_seconds: 0}}}")
     openweather.reply(CHICAGO, Reply(500, {"message": f"internal error for appid={KEY}"}), Reply(cut=True, body=b"{"))
+    openweather.reply(LUXEMBOURG, Reply(404, {"message": f"nothing there for appid={KEY}, key {KEY}"}))
     (tmp_path / "key").write_text(KEY)
     env = {
         "PATH": os.environ["PATH"],
@@ -361,10 +362,10 @@ def test_the_key_is_in_no_log_event_or_file(openweather: OpenWeather, s3_url: st
     )
     assert done.returncode == 1
     said = done.stdout + done.stderr
-    assert b"lacks: Chicago" in said
+    assert b"nothing there for appid=***" in said
     assert b"GET" in said or b"connect_tcp" in said or b"attempt 1 of 4" in said  # the libraries' own lines are there
     left = {f: f.read_bytes() for f in home.rglob("*") if f.is_file()}
-    assert any(b"lacks: Chicago" in content for content in left.values())
+    assert any(b"nothing there for appid=***" in content for content in left.values())
     for where, content in [("output", said), *left.items()]:
         for form in (KEY, KEY.replace("/", "%2F").replace("+", "%2B"), "0123456789abcdef-planted"):
             assert form.encode() not in content, where
