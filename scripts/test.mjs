@@ -10,13 +10,13 @@ const root = join(dirname(fileURLToPath(import.meta.url)), "..");
 const temporary = mkdtempSync(join(tmpdir(), "dagster-eks-test-"));
 process.on("exit", () => rmSync(temporary, { recursive: true, force: true }));
 
-/** Runs a command with its output shown; resolves with its exit code and, when asked, its stdout. */
-function run(command, args, { capture = false } = {}) {
+/** Runs a command with its output shown (quiet: only stderr); resolves with its exit code and, when asked, its stdout. */
+function run(command, args, { capture = false, quiet = false } = {}) {
   return new Promise((resolve) => {
     let text = "";
     const child = spawn(command, args, {
       cwd: root,
-      stdio: ["ignore", capture ? "pipe" : "inherit", "inherit"],
+      stdio: ["ignore", capture ? "pipe" : quiet ? "ignore" : "inherit", "inherit"],
     });
     child.stdout?.on("data", (data) => {
       text += data;
@@ -57,6 +57,19 @@ const jest = (name, args) => async () => {
   };
 };
 
+/** The servers' tools, built when the cache lacks them: beforehand, so that the progress of minutes is seen. */
+async function local() {
+  const tsx = join(root, "node_modules/.bin/tsx");
+  for (const args of [
+    ["test/local/support/providers.mts"],
+    ["local/tools.ts", "etcd", "kube-apiserver", "kubectl", "helm"],
+  ]) {
+    const { code } = await run(tsx, args, { quiet: true });
+    if (code !== 0) return { passed: 0, failed: 1, skipped: 0, note: "its tools are not available" };
+  }
+  return jest("local", ["--config", "test/local/jest.config.cjs", "--runInBand"])();
+}
+
 const COUNTS = /^(\d+) passed, (\d+) failed, (\d+) skipped$/;
 
 async function apps() {
@@ -78,7 +91,7 @@ const parts = new Map([
   ["typecheck", check("npm", ["run", "--silent", "typecheck"])],
   ["lint", check("npm", ["run", "--silent", "lint"])],
   ["unit", jest("unit", [])],
-  ["local", jest("local", ["--config", "test/local/jest.config.cjs", "--runInBand"])],
+  ["local", local],
   ...(existsSync(join(root, "apps/Makefile")) ? [["apps", apps]] : []),
 ]);
 
