@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { parse } from "yaml";
 
-const usage = `Usage: node scripts/chart-keys.mjs CHART_DIR > lib/kubernetes/chart-keys/NAME.json
+const usage = `Usage: node scripts/chart-keys.mjs CHART_DIR [VERSION] > lib/kubernetes/chart-keys/NAME.json
 
 Prints the chart's name, its versions and the names of its values, as JSON. CHART_DIR is an unpacked chart
 (helm pull CHART --version VERSION --untar). Names come from values.yaml, from values.schema.json where there is one, and
-from the subcharts. A value whose content is free (labels, resources, a list) is \`true\`: below it anything goes.
+from the subcharts. VERSION replaces the one in Chart.yaml, for a source that is stamped at its release. A value whose content is free (labels, resources, a list) is \`true\`: below it anything goes.
 
 Exit codes: 0 printed, 1 the folder holds no chart, 64 wrong usage.`;
 
@@ -83,8 +83,9 @@ export function chartFacts(folder) {
 }
 
 /** The facts as they are committed: one line per top-level value, so that a diff names what a new version changed. */
-export function printed(folder) {
-  const { keys, ...facts } = chartFacts(folder);
+export function printed(folder, version) {
+  const { keys, ...own } = chartFacts(folder);
+  const facts = version ? { ...own, version } : own;
   const lines = Object.entries(keys === true ? {} : keys).map(
     ([key, value]) => `    ${JSON.stringify(key)}: ${JSON.stringify(value)}`,
   );
@@ -95,7 +96,7 @@ export function printed(folder) {
 }
 
 if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const [folder, ...rest] = process.argv.slice(2);
+  const [folder, version, ...rest] = process.argv.slice(2);
   if (folder === "--help" || folder === "-h") {
     console.log(usage);
     process.exit(0);
@@ -110,5 +111,5 @@ if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) 
     );
     process.exit(1);
   }
-  process.stdout.write(printed(folder));
+  process.stdout.write(printed(folder, version));
 }

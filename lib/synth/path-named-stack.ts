@@ -7,11 +7,18 @@ import type { Node } from "constructs";
  * OpenTofu refuses are left out; the guard refuses two elements that end with one address.
  */
 export abstract class PathNamedStack extends TerraformStack {
+  /** cdktf asks for an id many times; a construct never moves. */
+  private readonly ids = new WeakMap<TerraformElement | Node, string>();
+
   protected override allocateLogicalId(element: TerraformElement | Node): string {
+    const known = this.ids.get(element);
+    if (known !== undefined) return known;
     const { scopes } = TerraformElement.isTerraformElement(element) ? element.node : element;
-    return scopes
+    const id = scopes
       .slice(scopes.indexOf(this) + 1)
       .map((scope) => scope.node.id.replace(/[^\w-]/g, ""))
       .join("_");
+    this.ids.set(element, id);
+    return id;
   }
 }

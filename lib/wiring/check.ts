@@ -133,25 +133,29 @@ const dependencies = (resource: TerraformResource): readonly string[] =>
     preparing: false,
   });
 
-/** Whether a resource waits for another of its stack, directly or through others. */
-function waitsFor(resource: TerraformResource, other: TerraformResource): boolean {
-  const byAddress = new Map(
-    TerraformStack.of(resource)
-      .node.findAll()
+/** Address → resource, for every resource of a stack. */
+const byAddress = (stack: TerraformStack): ReadonlyMap<string, TerraformResource> =>
+  new Map(
+    stack.node
+      .findAll()
       .filter(TerraformResource.isTerraformResource)
       .map((one) => [`${one.terraformResourceType}.${one.friendlyUniqueId}`, one]),
   );
+
+/** What a resource waits for in its stack, directly or through others; itself included. */
+function awaitedBy(resource: TerraformResource): ReadonlySet<TerraformResource> {
+  const resources = byAddress(TerraformStack.of(resource));
   const seen = new Set<TerraformResource>();
-  const visit = (one: TerraformResource): boolean => {
-    if (one === other) return true;
-    if (seen.has(one)) return false;
+  const visit = (one: TerraformResource): void => {
+    if (seen.has(one)) return;
     seen.add(one);
-    return dependencies(one).some((address) => {
-      const next = byAddress.get(address);
-      return next !== undefined && visit(next);
-    });
+    for (const address of dependencies(one)) {
+      const next = resources.get(address);
+      if (next) visit(next);
+    }
   };
-  return visit(resource);
+  visit(resource);
+  return seen;
 }
 
 function isDeployedAfter(stack: TerraformStack, earlier: TerraformStack): boolean {
@@ -162,6 +166,7 @@ function* crdRules(cluster: Cluster): Generator<string> {
   const providers = new Map(cluster.all("crds").flatMap((fact) => fact.crds.map((crd) => [crd, fact])));
   for (const { by, crds, resource } of cluster.all("needs-crds")) {
     const stack = TerraformStack.of(resource);
+    const awaited = awaitedBy(resource);
     for (const crd of crds) {
       const provider = providers.get(crd);
       if (!provider) {
@@ -169,7 +174,7 @@ function* crdRules(cluster: Cluster): Generator<string> {
         continue;
       }
       const other = TerraformStack.of(provider.resource);
-      const ordered = stack === other ? waitsFor(resource, provider.resource) : isDeployedAfter(stack, other);
+      const ordered = stack === other ? awaited.has(provider.resource) : isDeployedAfter(stack, other);
       if (!ordered) {
         yield `${by.node.path} holds objects of ${crd}, whose CRD ${provider.by.node.path} installs, but does not come after it. ${
           stack === other
@@ -238,7 +243,7 @@ function* flowRules(cluster: Cluster): Generator<string> {
       const key = `${side} ${flowName(flow)}`;
       if (reported.has(key)) continue;
       reported.add(key);
-      yield `${why} needs ${flowName(flow)}, but the network policies of "${end.namespace}" let it not ${side === "egress" ? "out" : "in"}. Add it to ${side === "egress" ? "allowTo" : "allowFrom"} of ${named(end)}.`;
+      yield `${why} needs ${flowName(flow)}, but the network policies of "${end.namespace}" do not let it ${side === "egress" ? "out" : "in"}. Add it to ${side === "egress" ? "allowTo" : "allowFrom"} of ${named(end)}.`;
     }
   }
   for (const { by, side, flow } of allowed) {

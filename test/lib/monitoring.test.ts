@@ -273,7 +273,7 @@ describe("KubePrometheusStack", () => {
       });
     expect(() => isolated(true)).not.toThrow();
     expect(() => isolated(false)).toThrow(
-      'test/monitoring/stack needs monitoring/prometheus -> dns TCP 9153, but the network policies of "monitoring" let it not out. Add it to allowTo of monitoring/prometheus.',
+      'test/monitoring/stack needs monitoring/prometheus -> dns TCP 9153, but the network policies of "monitoring" do not let it out. Add it to allowTo of monitoring/prometheus.',
     );
   });
 });
