@@ -48,8 +48,12 @@ export const local = (variables: Readonly<Record<string, string | undefined>>): 
   },
   charts: {},
   platform: {
-    // the node of the local target: its API server and the Service in front of it
-    apiServer: { cidrs: ["10.250.0.2/32", "10.96.0.1/32"], ports: [443, 6443] },
+    // the node of the local target, its API server and the Service in front of that
+    addresses: {
+      nodes: ["10.250.0.2/32"],
+      apiServer: ["10.250.0.2/32", "10.96.0.1/32"],
+      apiServerPorts: [443, 6443],
+    },
     karpenter: { replicas: 1, cpu: "100m", memory: "256Mi" },
     vault: { replicas: 1, seal: "shamir", dataGib: 1, auditGib: 1, cpu: "50m", memory: "256Mi" },
     monitoring: {

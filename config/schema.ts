@@ -349,18 +349,23 @@ const charts = z.strictObject({
 });
 
 const platform = z.strictObject({
-  apiServer: z
+  addresses: z
     .strictObject({
-      cidrs: cidrList("Addresses of the Kubernetes API as pods see them: its Service's and those behind it."),
-      ports: setting(
+      nodes: cidrList("Addresses of the nodes."),
+      apiServer: cidrList(
+        "Addresses of the Kubernetes API as pods see them: its Service's and those behind it.",
+      ),
+      apiServerPorts: setting(
         z.array(z.number().int().min(1).max(65535)).min(1),
         "Ports of the Kubernetes API, likewise.",
-        "at least one port",
+        "at least one port from 1 to 65535",
         "list the Service's port and the one behind it",
       ),
     })
     .optional()
-    .describe("Only where the cluster is not EKS: there the addresses follow from the VPC."),
+    .describe(
+      "For network policies, only where the cluster is not EKS: there the addresses follow from the VPC.",
+    ),
   karpenter: z.strictObject({
     replicas: count(
       "Replicas of the controller, each on a node of its own.",

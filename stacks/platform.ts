@@ -33,14 +33,6 @@ import { checkout, EnvironmentStack } from "./environment-stack";
 /** First address of the two blocks that EKS takes Service addresses from: the API server's own Service. */
 const eksApiServices = ["10.100.0.1/32", "172.20.0.1/32"];
 
-/** Namespaces of the platform that every environment has, and what runs there. */
-const namespaces = {
-  data: "Dagster and the products API",
-  karpenter: "Karpenter",
-  monitoring: "Prometheus, Alertmanager, Grafana",
-  vault: "Vault",
-} as const;
-
 /** Port of a mesh of Alertmanagers. */
 const alertmanagerMesh = 9094;
 
@@ -72,13 +64,13 @@ export class PlatformStack extends EnvironmentStack {
 
     this.charts = { ...charts, versions: versions.charts, checkout, mirror: this.mirror() };
     this.peers = clusterPeers({
-      nodeCidrs: [network.cidr],
-      apiServerCidrs: platform.apiServer?.cidrs ?? [network.cidr, ...eksApiServices],
-      apiServerPorts: platform.apiServer?.ports,
+      nodeCidrs: platform.addresses?.nodes ?? [network.cidr],
+      apiServerCidrs: platform.addresses?.apiServer ?? [network.cidr, ...eksApiServices],
+      apiServerPorts: platform.addresses?.apiServerPorts,
     });
     const { peers } = this;
 
-    const namespace = (name: keyof typeof namespaces): PlatformNamespace =>
+    const namespace = (name: string): PlatformNamespace =>
       new PlatformNamespace(this, `${name}-namespace`, { name });
     const dataNamespace = namespace("data");
     const karpenterNamespace = namespace("karpenter");

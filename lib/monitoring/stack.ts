@@ -305,6 +305,8 @@ export class KubePrometheusStack extends Construct {
               reporting_enabled: false,
             },
             "auth.anonymous": { enabled: false },
+            // Grafana would fetch plugins of its own at every start
+            plugins: { preinstall_disabled: true },
             users: { allow_sign_up: false },
           },
         },

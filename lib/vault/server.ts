@@ -174,6 +174,9 @@ export class VaultServer extends Construct {
       ports,
     });
     const injectorEnabled = props.injector ?? false;
+    const mirrored = (repository: string) => ({
+      repository: mirroredImage("", repository, charts.imageRegistry),
+    });
 
     const release = new TypedRelease<VaultValues>(this, "server", {
       releaseName: "vault",
@@ -185,11 +188,12 @@ export class VaultServer extends Construct {
         injector: {
           enabled: injectorEnabled,
           ...(injectorEnabled ? { securityContext: restricted } : {}),
+          ...(injectorEnabled && charts.imageRegistry
+            ? { image: mirrored("hashicorp/vault-k8s"), agentImage: mirrored("hashicorp/vault") }
+            : {}),
         },
         server: {
-          ...(charts.imageRegistry
-            ? { image: { repository: mirroredImage("", "hashicorp/vault", charts.imageRegistry) } }
-            : {}),
+          ...(charts.imageRegistry ? { image: mirrored("hashicorp/vault") } : {}),
           resources: {
             requests: { cpu: props.cpu, memory: props.memory },
             limits: { memory: props.memory },

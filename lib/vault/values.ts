@@ -16,7 +16,12 @@ export interface VaultValues {
     readonly tlsDisable: boolean;
     readonly serverTelemetry: { readonly prometheusOperator: true };
   };
-  readonly injector: { readonly enabled: boolean; readonly securityContext?: PodSecurity };
+  readonly injector: {
+    readonly enabled: boolean;
+    readonly securityContext?: PodSecurity;
+    readonly image?: { readonly repository: string };
+    readonly agentImage?: { readonly repository: string };
+  };
   readonly server: {
     readonly image?: { readonly repository: string };
     readonly resources: {

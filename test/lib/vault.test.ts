@@ -189,10 +189,16 @@ describe("VaultServer", () => {
     });
   });
 
-  test("takes its image from a mirror, waits for its volumes' class, and other values come last", () => {
-    expect(values({ charts: { ...charts, imageRegistry: "registry.example.com" } }).server.image).toEqual({
-      repository: "registry.example.com/hashicorp/vault",
+  test("takes its images from a mirror, waits for its volumes' class, and other values come last", () => {
+    const mirrored = values({
+      injector: true,
+      charts: { ...charts, imageRegistry: "registry.example.com" },
     });
+    expect([mirrored.server.image, mirrored.injector.image, mirrored.injector.agentImage]).toEqual(
+      ["vault", "vault-k8s", "vault"].map((name) => ({
+        repository: `registry.example.com/hashicorp/${name}`,
+      })),
+    );
     expect(server().resource("helm_release")["depends_on"]).toEqual(
       expect.arrayContaining([
         "kubernetes_namespace_v1.vault-namespace_namespace",
