@@ -36,14 +36,15 @@ describe("npm run synth, which is what cdktf runs", () => {
     const { status, stderr, outdir } = synth({});
     expect([status, stderr]).toEqual([0, ""]);
     const { stacks } = JSON.parse(readFileSync(join(outdir, "manifest.json"), "utf8"));
-    expect(Object.keys(stacks).sort()).toEqual(["cluster", "data", "network"]);
-    expect([stacks.data.dependencies, stacks.cluster.dependencies]).toEqual([
+    expect(Object.keys(stacks).sort()).toEqual(["cluster", "data", "network", "platform"]);
+    expect([stacks.data.dependencies, stacks.cluster.dependencies, stacks.platform.dependencies]).toEqual([
       ["network"],
       ["network", "data"],
+      ["cluster"],
     ]);
     mkdirSync(join(outdir, "stacks/old"));
     expect(synth({ CDKTF_OUTDIR: outdir }).status).toBe(0);
-    expect(readdirSync(join(outdir, "stacks")).sort()).toEqual(["cluster", "data", "network"]);
+    expect(readdirSync(join(outdir, "stacks")).sort()).toEqual(["cluster", "data", "network", "platform"]);
   });
 
   describe("on changed code", () => {
