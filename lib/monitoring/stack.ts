@@ -305,6 +305,7 @@ export class KubePrometheusStack extends Construct {
               reporting_enabled: false,
             },
             "auth.anonymous": { enabled: false },
+            news: { news_feed_enabled: false },
             // Grafana would fetch plugins of its own at every start
             plugins: { preinstall_disabled: true },
             users: { allow_sign_up: false },
