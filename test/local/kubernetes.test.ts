@@ -11,23 +11,28 @@ import {
 } from "../../lib/kubernetes";
 import { state } from "../../lib/wiring";
 import { charts, namespace, peers, synthCluster } from "../support/kubernetes";
+import { environmentNames, synthPlatform, type Template } from "../support/synth";
 import { ApiServer, type Tools } from "./support/api-server";
-import { manifestsOf } from "./support/manifests";
+import { evaluated, manifestsOf } from "./support/manifests";
 import { ROOT } from "./support/sandbox";
 
 /** A real kube-apiserver: validation, admission and Pod Security as a cluster has them; nothing becomes a pod. */
 let server: ApiServer;
 
-beforeAll(async () => {
+/** The tools of a server; what the cache lacks is built, which says how far it is. */
+function tools(): Tools {
   const names = ["etcd", "kube-apiserver", "kubectl", "helm"];
   const paths = execFileSync(join(ROOT, "node_modules/.bin/tsx"), ["local/tools.ts", ...names], {
     cwd: ROOT,
     encoding: "utf8",
-    // building what the cache lacks says how far it is
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...process.env, TSX_DISABLE_CACHE: "1" },
   });
-  server = await ApiServer.start(JSON.parse(paths) as Tools);
+  return JSON.parse(paths) as Tools;
+}
+
+beforeAll(async () => {
+  server = await ApiServer.start(tools());
 }, 1_800_000);
 
 afterAll(async () => {
@@ -192,10 +197,7 @@ describe("custom resources", () => {
       release["values"] as string[],
     );
     expect([rendered.code, rendered.stderr]).toEqual([0, ""]);
-    const applied = server.kubectl(
-      ["apply", "--server-side", "--validate=strict", "--filename=-"],
-      rendered.stdout,
-    );
+    const applied = server.applyText(rendered.stdout);
     expect([applied.code, applied.stderr]).toEqual([0, ""]);
     expect(applied.stdout.trim().split("\n").sort()).toEqual([
       "ec2nodeclass.karpenter.k8s.aws/default serverside-applied",
@@ -213,4 +215,92 @@ describe("custom resources", () => {
     expect(code).not.toBe(0);
     expect(stderr).toContain('spec.disruption.consolidationPolicy: Unsupported value: "Never"');
   });
+});
+
+/** Unpacked upstream charts, a folder each, as `charts.mirror` of the configuration has them. */
+const chartMirror = process.env["CHARTS_DIR"];
+
+describe.each(environmentNames)("the platform stack of %s", (name) => {
+  const platform = synthPlatform(name)["platform"] as Template;
+
+  // a server of its own: what another environment left must not help
+  let server: ApiServer;
+  beforeAll(async () => {
+    server = await ApiServer.start(tools());
+  }, 60_000);
+  afterAll(() => server?.stop());
+
+  test("has objects that the server accepts with strict validation and without a warning", () => {
+    const { code, stderr } = server.apply(manifestsOf(platform));
+    expect([code, stderr]).toEqual([0, ""]);
+  });
+
+  const withMirror = chartMirror ? test : test.skip;
+  withMirror(
+    `has releases whose upstream charts the server accepts, with the names and ports of the runbooks${chartMirror ? "" : " [no chart mirror here: set CHARTS_DIR to a folder of unpacked charts]"}`,
+    () => {
+      const releases = Object.values(platform.resources("helm_release")).map((block) => ({
+        name: String(block["name"]),
+        chart: String(block["chart"]),
+        namespace: String(block["namespace"]),
+        values: ((block["values"] ?? []) as string[]).map(evaluated),
+        crds: block["skip_crds"] !== true,
+      }));
+      // CRDs first, as in a real deployment, where the releases wait for each other
+      const order = ["kube-prometheus-stack", "karpenter-crd", "karpenter", "vault"];
+      releases.sort((a, b) => order.indexOf(a.chart) - order.indexOf(b.chart));
+      expect(releases.map(({ chart }) => chart)).toEqual(order);
+      for (const { name: release, chart, namespace: target, values, crds } of releases) {
+        const rendered = server.template(release, join(String(chartMirror), chart), values, {
+          namespace: target,
+          crds,
+        });
+        expect([chart, rendered.code, rendered.stderr]).toEqual([chart, 0, ""]);
+        const documents = rendered.stdout.split(/^---$/m).filter((text) => /^kind:/m.test(text));
+        const definitions = documents.filter((text) => /^kind: CustomResourceDefinition$/m.test(text));
+        for (const part of [definitions, documents.filter((text) => !definitions.includes(text))]) {
+          if (part.length === 0) continue;
+          const applied = server.applyText(part.join("\n---\n"), target);
+          // the one pod that no level below privileged allows, in a namespace of its own
+          const warnings = applied.stderr
+            .split("\n")
+            .filter((line) => !/host namespaces .* \(container "node-exporter"/.test(line));
+          expect([chart, applied.code, warnings.join("\n")]).toEqual([chart, 0, ""]);
+          if (part === definitions) {
+            server.kubectl(["wait", "--for=condition=Established", "--timeout=60s", "crd", "--all"]);
+          }
+        }
+      }
+      const ports = (target: string, service: string) =>
+        server.kubectl([
+          "get",
+          "service",
+          service,
+          `--namespace=${target}`,
+          "-o",
+          "jsonpath={.spec.ports[*].port}",
+        ]).stdout;
+      // the names that the operations guide uses
+      expect(ports("monitoring", "kps-prometheus").split(" ")).toContain("9090");
+      expect(ports("monitoring", "kps-alertmanager").split(" ")).toContain("9093");
+      expect(ports("monitoring", "kps-grafana")).toBe("80");
+      expect(ports("vault", "vault-ui")).toBe("8200");
+      expect(ports("vault", "vault").split(" ")).toContain("8200");
+      const deployments = server.kubectl([
+        "get",
+        "deployment,statefulset",
+        "--all-namespaces",
+        "-o",
+        "name",
+      ]).stdout;
+      for (const one of [
+        "deployment.apps/karpenter",
+        "statefulset.apps/vault",
+        "deployment.apps/kps-grafana",
+      ]) {
+        expect(deployments).toContain(one);
+      }
+    },
+    300_000,
+  );
 });

@@ -106,19 +106,41 @@ export class ApiServer {
   }
 
   /** What Helm renders of a chart for this server with these documents of values. */
-  template(release: string, chart: string, values: readonly string[]): Answer {
+  template(
+    release: string,
+    chart: string,
+    values: readonly string[],
+    options: { readonly namespace?: string; readonly crds?: boolean } = {},
+  ): Answer {
     const files = values.map((text, index) => {
       const file = join(this.folder, `values-${index}.yaml`);
       writeFileSync(file, text);
       return ["--values", file];
     });
-    return this.run("helm", ["template", release, chart, ...files.flat()]);
+    const { namespace = "default", crds = false } = options;
+    return this.run("helm", [
+      "template",
+      "--skip-tests",
+      release,
+      chart,
+      `--namespace=${namespace}`,
+      ...(crds ? ["--include-crds"] : []),
+      ...files.flat(),
+    ]);
   }
 
   /** Applies objects on the server with strict validation; warnings are on stderr. */
   apply(objects: readonly unknown[]): Answer {
-    const documents = objects.map((object) => JSON.stringify(object)).join("\n---\n");
-    return this.kubectl(["apply", "--server-side", "--validate=strict", "--filename=-"], documents);
+    return this.applyText(objects.map((object) => JSON.stringify(object)).join("\n---\n"));
+  }
+
+  /** The same for YAML; objects that name no namespace go to the given one. */
+  applyText(documents: string, namespace = "default"): Answer {
+    this.kubectl(["config", "set-context", "test", `--namespace=${namespace}`]);
+    return this.kubectl(
+      ["apply", "--server-side", "--force-conflicts", "--validate=strict", "--filename=-"],
+      documents,
+    );
   }
 
   private run(tool: "kubectl" | "helm", args: readonly string[], input?: string): Answer {
