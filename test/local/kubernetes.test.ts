@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { NodePools, type NodePoolsProps, nodePoolObjects } from "../../lib/karpenter";
 import {
@@ -10,7 +10,7 @@ import {
   WorkloadServiceAccount,
 } from "../../lib/kubernetes";
 import { state } from "../../lib/wiring";
-import { charts, namespace, peers, synthCluster } from "../support/kubernetes";
+import { chartFolder, charts, namespace, peers, synthCluster } from "../support/kubernetes";
 import { environmentNames, synthPlatform, type Template } from "../support/synth";
 import { ApiServer, type Tools } from "./support/api-server";
 import { evaluated, manifestsOf } from "./support/manifests";
@@ -217,8 +217,8 @@ describe("custom resources", () => {
   });
 });
 
-/** Unpacked upstream charts, a folder each, as `charts.mirror` of the configuration has them. */
-const chartMirror = process.env["CHARTS_DIR"];
+/** Whole upstream charts, a folder each, as `charts.mirror` of the configuration has them; values alone do not render. */
+const chartMirror = existsSync(join(chartFolder, "vault/templates")) ? chartFolder : undefined;
 
 describe.each(environmentNames)("the platform stack of %s", (name) => {
   const platform = synthPlatform(name)["platform"] as Template;
@@ -251,7 +251,7 @@ describe.each(environmentNames)("the platform stack of %s", (name) => {
       releases.sort((a, b) => order.indexOf(a.chart) - order.indexOf(b.chart));
       expect(releases.map(({ chart }) => chart)).toEqual(order);
       for (const { name: release, chart, namespace: target, values, crds } of releases) {
-        const rendered = server.template(release, join(String(chartMirror), chart), values, {
+        const rendered = server.template(release, join(chartFolder, chart), values, {
           namespace: target,
           crds,
         });

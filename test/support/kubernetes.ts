@@ -7,14 +7,14 @@ import type { ChartSettings } from "../../lib/kubernetes";
 import { clusterPeers, PlatformNamespace } from "../../lib/kubernetes";
 import { type Block, synthStack, type Template, type TestStack } from "./synth";
 
-/** Unpacked charts and CRDs to compare the project's own facts with: `CHART_FACTS`, or a folder beside the checkout. */
-export const chartFolder = process.env["CHART_FACTS"] ?? join(__dirname, "../../../shared/charts");
+/** Unpacked charts and CRDs to compare the project's own facts with: `CHARTS_DIR`, or a folder beside the checkout. */
+export const chartFolder = process.env["CHARTS_DIR"] ?? join(__dirname, "../../../shared/charts");
 
 /** `test` where the charts are, a counted skip that says why where they are not. */
 export const withCharts = (name: string, run: () => void): void =>
   existsSync(chartFolder)
     ? test(name, run)
-    : test.skip(`${name} [no unpacked charts here: set CHART_FACTS to their folder]`, run);
+    : test.skip(`${name} [no unpacked charts here: set CHARTS_DIR to their folder]`, run);
 
 export const charts: ChartSettings = { versions: versions.charts, checkout: "../../.." };
 
