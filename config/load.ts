@@ -92,17 +92,21 @@ const render = ({ path, value, legal, fix }: Problem): string =>
     `    fix    ${fix}`,
   ].join("\n");
 
-function crossProblems(input: unknown): Problem[] {
-  const valid = new Map<string, unknown>();
-  for (const [section, schema] of Object.entries(environmentSchema.shape)) {
-    const parsed = schema.safeParse(valueAt(input, [section]));
-    if (parsed.success) valid.set(section, parsed.data);
-  }
-  const sections = Object.fromEntries(valid) as unknown as Environment;
-  return crossRules
-    .filter((rule) => rule.needs.every((section: Section) => valid.has(section)))
-    .flatMap((rule) => rule.check(sections) ?? []);
+/** The sections that are valid by themselves, whatever the others are. */
+function validSections(input: unknown): Partial<Environment> {
+  return Object.fromEntries(
+    Object.entries(environmentSchema.shape).flatMap(([section, schema]) => {
+      const parsed = schema.safeParse(valueAt(input, [section]));
+      return parsed.success ? [[section, parsed.data]] : [];
+    }),
+  );
 }
+
+/** What is wrong between settings, as far as their sections are valid. */
+const crossProblems = (sections: Partial<Environment>): Problem[] =>
+  crossRules
+    .filter((rule) => rule.needs.every((section: Section) => section in sections))
+    .flatMap((rule) => rule.check(sections as Environment) ?? []);
 
 /**
  * Validates one environment's configuration.
@@ -115,7 +119,7 @@ export function parseEnvironment(input: unknown, source: string): Environment {
   const parsed = environmentSchema.safeParse(input);
   const problems = [
     ...(parsed.success ? [] : parsed.error.issues.flatMap((issue) => problemsOf(issue, input))),
-    ...crossProblems(input),
+    ...crossProblems(parsed.success ? parsed.data : validSections(input)),
   ].map(render);
   const conflicts = versionConflicts(versions).map((conflict) => `  ${conflict}`);
   if (!parsed.success || problems.length + conflicts.length > 0) {

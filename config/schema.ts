@@ -1,6 +1,9 @@
 import * as z from "zod";
 import { parseCidr } from "../lib/network";
 
+// a configuration is parsed once: compiling a parser for it would take longer than parsing
+z.config({ jitless: true });
+
 /** What an error message adds to a setting: the legal range and the next step. */
 interface Guidance {
   readonly legal: string;

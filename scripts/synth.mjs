@@ -14,7 +14,7 @@ import {
 import { createRequire, isBuiltin } from "node:module";
 import { basename, dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { compileFunction, Script } from "node:vm";
+import { Script } from "node:vm";
 
 const usage = `Usage: node scripts/synth.mjs [--help]
 
@@ -85,7 +85,7 @@ const esbuild = async (options) =>
 /** Our code as one module, and the packages that it imports: built when the code has changed. */
 async function ownCode() {
   const file = join(cache, `own-${digest(sources.reduce(addTo, createHash("sha256")))}.json`);
-  if (existsSync(file)) return JSON.parse(readFileSync(file, "utf8"));
+  if (existsSync(file)) return { file, ...JSON.parse(readFileSync(file, "utf8")) };
   const { outputFiles, metafile } = await esbuild({
     entryPoints: ["main.ts"],
     packages: "external",
@@ -96,7 +96,7 @@ async function ownCode() {
   const external = imports.filter(({ path }) => !isBuiltin(path)).map(({ path }) => path);
   const own = { code: outputFiles[0].text, packages: [...new Set(external)].sort() };
   keep(file, JSON.stringify(own));
-  return own;
+  return { file, ...own };
 }
 
 /** The imported packages as one file: built when an import or the lock file has changed. */
@@ -107,6 +107,7 @@ async function packages(names) {
     const entries = names.map((name) => `${JSON.stringify(name)}: () => require(${JSON.stringify(name)})`);
     const { outputFiles } = await esbuild({
       stdin: { contents: `module.exports = { ${entries.join(", ")} }`, resolveDir: root },
+      minifyWhitespace: true,
     });
     keep(file, outputFiles[0].contents);
   }
@@ -137,12 +138,9 @@ try {
   const bundled = run(file, readFileSync(file, "utf8"), require);
   // cdktf's own CLI removes stacks that no longer exist; a plain run must, too
   rmSync(join(process.env.CDKTF_OUTDIR ?? "cdktf.out", "stacks"), { recursive: true, force: true });
-  compileFunction(own.code, ["require", "module", "exports"], { filename: join(root, "main.js") })(
-    (name) => bundled.exports[name]?.() ?? require(name),
-    {},
-    {},
-  );
+  const main = run(own.file, own.code, (name) => bundled.exports[name]?.() ?? require(name));
   bundled.keepCompiled();
+  main.keepCompiled();
 } catch (error) {
   if (process.env.DEBUG) throw error;
   console.error(`\n${error.name}: ${error.message}\n\n(DEBUG=1 shows where it was thrown.)`);
