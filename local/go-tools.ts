@@ -84,6 +84,15 @@ const GO_TOOLS = {
     minutes: 2,
     site: "https://helm.sh/docs/intro/install/",
   },
+  amtool: {
+    label: "amtool",
+    module: "alertmanager",
+    pinnedBy: "github.com/prometheus/alertmanager",
+    package: "github.com/prometheus/alertmanager/cmd/amtool",
+    stamp: (version) => [`github.com/prometheus/common/version.Version=${version}`],
+    minutes: 2,
+    site: "https://prometheus.io/download/#alertmanager",
+  },
 } as const satisfies Record<string, GoTool>;
 
 export type GoToolName = keyof typeof GO_TOOLS;

@@ -62,7 +62,7 @@ async function local() {
   const tsx = join(root, "node_modules/.bin/tsx");
   for (const args of [
     ["test/local/support/providers.mts"],
-    ["local/tools.ts", "etcd", "kube-apiserver", "kubectl", "helm"],
+    ["local/tools.ts", "etcd", "kube-apiserver", "kubectl", "helm", "amtool"],
   ]) {
     const { code } = await run(tsx, args, { quiet: true });
     if (code !== 0) return { passed: 0, failed: 1, skipped: 0, note: "its tools are not available" };

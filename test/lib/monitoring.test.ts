@@ -1,19 +1,17 @@
-import { spawnSync } from "node:child_process";
-import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { TerraformVariable } from "cdktf";
 import { dashboards, renderDashboard } from "../../dashboards";
 import { exporters } from "../../dashboards/metrics";
 import { everyPod, NetworkPolicies, StorageClasses, tcp, WriteOnlySecret } from "../../lib/kubernetes";
 import {
-  type Alerting,
   alertmanagerConfig,
   Dashboards,
   KubePrometheusStack,
   type KubePrometheusStackProps,
   receiversWithSecrets,
 } from "../../lib/monitoring";
+import { everything } from "../support/alerting";
 import { expectCommitted } from "../support/golden";
 import { charts, namespace, peers, synthCluster, valuesOf } from "../support/kubernetes";
 import type { TestStack } from "../support/synth";
@@ -31,18 +29,6 @@ const { parser } = require("@prometheus-io/lezer-promql") as {
 };
 
 const root = join(__dirname, "../..");
-
-const everything: Alerting = {
-  slack: { channel: "#dagster-alerts" },
-  email: {
-    to: "platform@example.com",
-    from: "alerts@example.com",
-    smarthost: "smtp.example.com:587",
-    username: "alerts",
-  },
-  pagerDuty: {},
-  deadMansSwitch: {},
-};
 
 const stackProps = (stack: TestStack): KubePrometheusStackProps => ({
   namespace: namespace(stack, "monitoring"),
@@ -314,52 +300,6 @@ describe("Alertmanager", () => {
     expect(values().alertmanager.alertmanagerSpec.secrets).toEqual(["alertmanager-receivers"]);
     expect(values({ alerting: {} }).alertmanager.alertmanagerSpec.secrets).toEqual([]);
     expect(receiversWithSecrets({ slack: { channel: "#x" } })).toEqual(["slack"]);
-  });
-
-  const amtool = (...args: string[]) => spawnSync("amtool", args, { encoding: "utf8" });
-  /** Runs on a configuration in a file of its own; JSON is YAML. */
-  const withFile = <T>(config: unknown, use: (file: string) => T): T => {
-    const folder = mkdtempSync(join(tmpdir(), "alertmanager-"));
-    const file = join(folder, "alertmanager.yml");
-    writeFileSync(file, JSON.stringify(config));
-    try {
-      return use(file);
-    } finally {
-      rmSync(folder, { recursive: true });
-    }
-  };
-  const accepts = (config: unknown): boolean =>
-    withFile(config, (file) => amtool("check-config", file).status === 0);
-  const small = (receiver: object) => ({ route: { receiver: "a" }, receivers: [{ name: "a", ...receiver }] });
-  const absent = accepts(small({}))
-    ? undefined
-    : "amtool is not here: apt-get install prometheus-alertmanager";
-  const tooOld = accepts(small({ webhook_configs: [{ url_file: "/x" }] }))
-    ? undefined
-    : "amtool here does not know url_file of a webhook: 0.26 or later does";
-
-  describe.each<[string, Alerting]>([
-    ["nobody", {}],
-    ["Slack", { slack: { channel: "#dagster-alerts" } }],
-    ["Slack, e-mail and PagerDuty", (({ deadMansSwitch: _, ...rest }) => rest)(everything)],
-    ["all receivers", everything],
-  ])("with %s", (_name, alerting) => {
-    const missing = absent ?? (alerting.deadMansSwitch ? tooOld : undefined);
-    const run = missing ? test.skip : test;
-    run(`amtool accepts the configuration, and routes by severity${missing ? ` [${missing}]` : ""}`, () => {
-      withFile(alertmanagerConfig(alerting), (file) => {
-        const { status, stdout, stderr } = amtool("check-config", file);
-        expect([status, stdout + stderr]).toEqual([0, expect.stringContaining("SUCCESS")]);
-        const routed = (...labels: string[]) =>
-          amtool("config", "routes", "test", `--config.file=${file}`, ...labels).stdout.trim();
-        expect([
-          routed("severity=critical", "alertname=X"),
-          routed("severity=warning", "alertname=X"),
-          routed("severity=info", "alertname=X"),
-          routed("severity=none", "alertname=Watchdog"),
-        ]).toEqual(["critical", "warning", "null", alerting.deadMansSwitch ? "dead-mans-switch" : "null"]);
-      });
-    });
   });
 
   test("a receiver's secret goes to the API server only: from an ephemeral variable into a write-only argument", () => {

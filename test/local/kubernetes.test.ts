@@ -1,4 +1,3 @@
-import { execFileSync } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { NodePools, type NodePoolsProps, nodePoolObjects } from "../../lib/karpenter";
@@ -12,27 +11,15 @@ import {
 import { state } from "../../lib/wiring";
 import { chartFolder, charts, namespace, peers, synthCluster } from "../support/kubernetes";
 import { environmentNames, synthPlatform, type Template } from "../support/synth";
-import { ApiServer, type Tools } from "./support/api-server";
+import { ApiServer } from "./support/api-server";
 import { evaluated, manifestsOf } from "./support/manifests";
 import { ROOT } from "./support/sandbox";
 
 /** A real kube-apiserver: validation, admission and Pod Security as a cluster has them; nothing becomes a pod. */
 let server: ApiServer;
 
-/** The tools of a server; what the cache lacks is built, which says how far it is. */
-function tools(): Tools {
-  const names = ["etcd", "kube-apiserver", "kubectl", "helm"];
-  const paths = execFileSync(join(ROOT, "node_modules/.bin/tsx"), ["local/tools.ts", ...names], {
-    cwd: ROOT,
-    encoding: "utf8",
-    stdio: ["ignore", "pipe", "inherit"],
-    env: { ...process.env, TSX_DISABLE_CACHE: "1" },
-  });
-  return JSON.parse(paths) as Tools;
-}
-
 beforeAll(async () => {
-  server = await ApiServer.start(tools());
+  server = await ApiServer.start();
 }, 1_800_000);
 
 afterAll(async () => {
@@ -226,7 +213,7 @@ describe.each(environmentNames)("the platform stack of %s", (name) => {
   // a server of its own: what another environment left must not help
   let server: ApiServer;
   beforeAll(async () => {
-    server = await ApiServer.start(tools());
+    server = await ApiServer.start();
   }, 60_000);
   afterAll(() => server?.stop());
 

@@ -3,9 +3,20 @@ import { mkdirSync, mkdtempSync, openSync, readFileSync, rmSync, writeFileSync }
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { freePort } from "./sandbox";
+import { freePort, ROOT } from "./sandbox";
 
-export interface Tools {
+/** Paths of tools; what the cache lacks is built, which says how far it is. */
+export function toolPaths(names: readonly string[]): Record<string, string> {
+  const paths = execFileSync(join(ROOT, "node_modules/.bin/tsx"), ["local/tools.ts", ...names], {
+    cwd: ROOT,
+    encoding: "utf8",
+    stdio: ["ignore", "pipe", "inherit"],
+    env: { ...process.env, TSX_DISABLE_CACHE: "1" },
+  });
+  return JSON.parse(paths) as Record<string, string>;
+}
+
+interface Tools {
   readonly etcd: string;
   readonly "kube-apiserver": string;
   readonly kubectl: string;
@@ -33,7 +44,8 @@ export class ApiServer {
   ) {}
 
   /** @throws Error with the end of the logs when the server is not ready within a minute */
-  static async start(tools: Tools): Promise<ApiServer> {
+  static async start(): Promise<ApiServer> {
+    const tools = toolPaths(["etcd", "kube-apiserver", "kubectl", "helm"]) as unknown as Tools;
     const folder = mkdtempSync(join(tmpdir(), "api-server-"));
     const file = (name: string) => join(folder, name);
     certificates(folder);
