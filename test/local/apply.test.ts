@@ -378,7 +378,9 @@ describe("the emulator's gaps", () => {
       "node scripts/synth.mjs",
       ...perStack,
     ].join(" && ");
-    const { code, stdout, stderr } = await sandbox.spawn("bash", ["-c", script]).result;
+    // plain OpenTofu makes ~/.terraform.d unless its settings are elsewhere
+    const quiet = { XDG_CONFIG_HOME: "/dev/null" };
+    const { code, stdout, stderr } = await sandbox.spawn("bash", ["-c", script], quiet).result;
     undo();
     expect([code, stderr]).toEqual([0, ""]);
 
