@@ -51,10 +51,15 @@ function expressionSources(template: string): string[] {
     return true;
   };
 
-  while (i < template.length) {
-    if (!interpolation()) i++;
+  // most of a template is plain text: go from one marker to the next
+  const marker = /\$\$\{|%%\{|[$%]\{/g;
+  for (;;) {
+    marker.lastIndex = i;
+    const next = marker.exec(template);
+    if (!next) return sources;
+    i = next.index;
+    interpolation();
   }
-  return sources;
 }
 
 /** Reads the expressions of one string. */

@@ -2,19 +2,24 @@ import type { Addressed, StackOutput, Violation } from "./output-model";
 
 const globalRoots = new Set(["each", "count", "self", "path", "terraform"]);
 
+/** Whether a text is one of the paths or holds something below one; `below` are the paths with a slash at the end. */
+const namesMachine = (text: string, below: readonly string[]): boolean =>
+  text.includes("/") && below.some((path) => text.includes(path) || path === `${text}/`);
+
 function* textRules(
   { construct, plain, templates }: Addressed,
-  machinePaths: readonly string[],
+  below: readonly string[],
 ): Generator<Violation> {
-  for (const text of [...plain, ...templates.map((template) => template.text)]) {
-    const machinePath = machinePaths.find((path) => text === path || text.includes(`${path}/`));
-    if (machinePath) {
-      yield {
-        construct,
-        rule: "absolute-path",
-        message: `contains ${JSON.stringify(text)}, a path of this machine. Use a path relative to the stack's folder.`,
-      };
-    }
+  const found = [
+    ...plain.filter((text) => namesMachine(text, below)),
+    ...templates.map(({ text }) => text).filter((text) => namesMachine(text, below)),
+  ];
+  for (const text of found) {
+    yield {
+      construct,
+      rule: "absolute-path",
+      message: `contains ${JSON.stringify(text)}, a path of this machine. Use a path relative to the stack's folder.`,
+    };
   }
 }
 
@@ -23,7 +28,7 @@ function* templateRules(
   known: ReadonlySet<string>,
 ): Generator<Violation> {
   for (const { text, sources, references, bareNames } of templates) {
-    if (/TfToken\[|TFTOKEN|tftoken\[/i.test(text)) {
+    if (["TfToken[", "TFTOKEN[", "tftoken["].some((left) => text.includes(left))) {
       yield {
         construct,
         rule: "broken-token",
@@ -65,9 +70,10 @@ function* templateRules(
 /** Rules over one stack's JSON. */
 export function* jsonRules({ blocks }: StackOutput, machinePaths: readonly string[]): Generator<Violation> {
   const known = new Set(blocks.map(({ address }) => address));
+  const below = machinePaths.map((path) => `${path}/`);
   for (const addressed of blocks) {
     const { construct, block, numbers } = addressed;
-    yield* textRules(addressed, machinePaths);
+    yield* textRules(addressed, below);
     yield* templateRules(addressed, known);
     for (const { value, path } of numbers) {
       if (Math.abs(value) < 1e280) continue;

@@ -133,7 +133,17 @@ export function* elementRules({ stack, elements }: StackOutput): Generator<Viola
   }
 }
 
-const canonical = (key: string): string => key.replaceAll("_", "").toLowerCase();
+const canonicalKeys = new Map<string, string>();
+
+/** A key without what differs between cdktf's camelCase and OpenTofu's snake_case. */
+function canonical(key: string): string {
+  let known = canonicalKeys.get(key);
+  if (known === undefined) {
+    known = key.replaceAll("_", "").toLowerCase();
+    canonicalKeys.set(key, known);
+  }
+  return known;
+}
 
 /** Keys of `given` (at any depth) that have no counterpart in `written`. */
 function* droppedKeys(given: unknown, written: unknown, path: string): Generator<string> {
