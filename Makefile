@@ -39,7 +39,7 @@ env: $(INSTALLED) ## shell exports for tofu, cdktf, aws by hand: eval "$$(make -
 	@$(PLATFORM) env $(ARGS)
 
 synth: $(INSTALLED) ## write the stacks of PLATFORM_ENV (default local) to cdktf.out
-	@node scripts/synth.mjs $(ARGS)
+	@node scripts/synth.cjs $(ARGS)
 
 lint: $(INSTALLED) ## formatter, linter, layout rules
 	@npm run --silent lint

@@ -39,7 +39,7 @@ interface Synthesized {
 
 /** Synthesizes for `local`; what a wrong configuration says reaches the user as it is. */
 export async function synthesize(): Promise<void> {
-  const result = await execa(process.execPath, [join(ROOT, "scripts/synth.mjs")], {
+  const result = await execa(process.execPath, [join(ROOT, "scripts/synth.cjs")], {
     cwd: ROOT,
     reject: false,
     all: true,

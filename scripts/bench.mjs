@@ -94,14 +94,14 @@ function row(what, measured, promise, holds) {
   rows.push([what, measured, promise, holds === undefined ? "" : holds ? "holds" : "DOES NOT HOLD"]);
 }
 
-measure(["scripts/synth.mjs"]); // the packages are bundled once after npm ci
+measure(["scripts/synth.cjs"]); // the packages are bundled once after npm ci
 const synths = inTurn({
   load: () => measure(["--eval", 'require("constructs"); require("cdktf")']),
   cold: () => {
     for (const file of readdirSync(cache)) if (file.startsWith("own-")) rmSync(join(cache, file));
-    return measure(["scripts/synth.mjs"]);
+    return measure(["scripts/synth.cjs"]);
   },
-  warm: () => measure(["scripts/synth.mjs"]),
+  warm: () => measure(["scripts/synth.cjs"]),
   guard: () => measure([bundledGrowth]),
 });
 const [load, cold, warm] = [synths.load, synths.cold, synths.warm].map(medians);

@@ -18,7 +18,7 @@ describe("npm run synth, which is what cdktf runs", () => {
   const synth = (environment: Record<string, string>, ...args: string[]) => {
     const outdir = mkdtempSync(join(tmpdir(), "cli-"));
     const { PLATFORM_ENV: _env, PLATFORM_CONFIG: _config, ...inherited } = process.env;
-    const result = spawnSync(process.execPath, ["scripts/synth.mjs", ...args], {
+    const result = spawnSync(process.execPath, ["scripts/synth.cjs", ...args], {
       cwd: root,
       encoding: "utf8",
       env: { ...inherited, CDKTF_OUTDIR: outdir, ...environment },
@@ -67,7 +67,7 @@ describe("npm run synth, which is what cdktf runs", () => {
 
     /** The written text of the data stack. */
     const dataStack = (): string => {
-      const { status, stderr } = spawnSync(process.execPath, ["scripts/synth.mjs"], {
+      const { status, stderr } = spawnSync(process.execPath, ["scripts/synth.cjs"], {
         cwd: copy,
         encoding: "utf8",
         env: { ...process.env, PLATFORM_ENV: "local", CDKTF_OUTDIR: join(copy, "cdktf.out") },

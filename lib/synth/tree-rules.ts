@@ -116,7 +116,7 @@ export function* elementRules({ stack, elements }: StackOutput): Generator<Viola
         construct: element.node.path,
         rule: "unchecked-import",
         message:
-          "was not built through a checked import, so dropped arguments would go unnoticed. Synthesize with scripts/synth.mjs (npm run synth).",
+          "was not built through a checked import, so dropped arguments would go unnoticed. Synthesize with scripts/synth.cjs (npm run synth).",
       };
     }
   }

@@ -350,7 +350,7 @@ describe("plan and a second up", () => {
   it("OpenTofu by hand: what `env` prints makes `tofu -chdir` work", async () => {
     const script = [
       'eval "$(node_modules/.bin/tsx local/cli.ts env)"',
-      "node scripts/synth.mjs",
+      "node scripts/synth.cjs",
       "tofu -chdir=cdktf.out/stacks/network init -input=false >/dev/null",
       "tofu -chdir=cdktf.out/stacks/network plan -input=false -detailed-exitcode",
     ].join(" && ");
@@ -375,7 +375,7 @@ describe("the emulator's gaps", () => {
     );
     const script = [
       'eval "$(node_modules/.bin/tsx local/cli.ts env)"',
-      "node scripts/synth.mjs",
+      "node scripts/synth.cjs",
       ...perStack,
     ].join(" && ");
     // plain OpenTofu makes ~/.terraform.d unless its settings are elsewhere
@@ -441,7 +441,7 @@ describe("the JSON of dev and prod", () => {
 
   for (const environment of ["dev", "prod"]) {
     it(`${environment}: tofu validate accepts every stack with provider ${tools.provider.version}`, async () => {
-      const synth = await sandbox.spawn("node", ["scripts/synth.mjs"], {
+      const synth = await sandbox.spawn("node", ["scripts/synth.cjs"], {
         PLATFORM_ENV: environment,
         CDKTF_OUTDIR: out(environment),
         LOCAL_AWS_PORT: "",
