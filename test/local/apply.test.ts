@@ -47,6 +47,9 @@ const FOREIGN = {
   TF_WORKSPACE: "foreign",
 };
 
+/** OpenTofu that is called by hand makes ~/.terraform.d unless its settings are elsewhere (docs/LOCAL.md). */
+const QUIET = { XDG_CONFIG_HOME: "/dev/null" };
+
 let sandbox: Sandbox;
 
 const resources = (stack: string): Resources =>
@@ -354,7 +357,7 @@ describe("plan and a second up", () => {
       "tofu -chdir=cdktf.out/stacks/network init -input=false >/dev/null",
       "tofu -chdir=cdktf.out/stacks/network plan -input=false -detailed-exitcode",
     ].join(" && ");
-    const { code, stdout } = await sandbox.spawn("bash", ["-c", script], FOREIGN).result;
+    const { code, stdout } = await sandbox.spawn("bash", ["-c", script], { ...FOREIGN, ...QUIET }).result;
     expect(stdout).toContain("No changes.");
     expect(code).toBe(0);
   });
@@ -378,9 +381,7 @@ describe("the emulator's gaps", () => {
       "node scripts/synth.cjs",
       ...perStack,
     ].join(" && ");
-    // plain OpenTofu makes ~/.terraform.d unless its settings are elsewhere
-    const quiet = { XDG_CONFIG_HOME: "/dev/null" };
-    const { code, stdout, stderr } = await sandbox.spawn("bash", ["-c", script], quiet).result;
+    const { code, stdout, stderr } = await sandbox.spawn("bash", ["-c", script], QUIET).result;
     undo();
     expect([code, stderr]).toEqual([0, ""]);
 
@@ -436,7 +437,7 @@ describe("the JSON of dev and prod", () => {
   const run = (args: readonly string[]) =>
     sandbox.spawn(tools.tofu.path, args, {
       TF_CLI_CONFIG_FILE: sandbox.path(".local/tofu/tofurc"),
-      XDG_CONFIG_HOME: "/dev/null",
+      ...QUIET,
     }).result;
 
   for (const environment of ["dev", "prod"]) {
