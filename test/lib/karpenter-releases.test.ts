@@ -32,12 +32,12 @@ const operator = (stack: TestStack): Fact => ({
   resource: namespace(stack, "monitoring").ready[0] as never,
 });
 
-const controller = (overrides: Partial<KarpenterReleasesProps> = {}) =>
+const controller = (overrides: Partial<KarpenterReleasesProps> = {}, namespaceName = "karpenter") =>
   synthCluster((stack) => {
     const crds = operator(stack) as Extract<Fact, { kind: "crds" }>;
     state(stack, crds);
     new KarpenterReleases(stack, "karpenter", {
-      namespace: namespace(stack, "karpenter"),
+      namespace: namespace(stack, namespaceName),
       charts,
       peers,
       clusterName: "dagster-eks",
@@ -116,25 +116,7 @@ describe("KarpenterReleases", () => {
   });
 
   test("is refused in a namespace that its role is not bound to", () => {
-    expect(() =>
-      synthCluster((stack) => {
-        const crds = operator(stack) as Extract<Fact, { kind: "crds" }>;
-        state(stack, crds);
-        new KarpenterReleases(stack, "karpenter", {
-          namespace: namespace(stack, "nodes"),
-          charts,
-          peers,
-          clusterName: "dagster-eks",
-          clusterEndpoint: "https://cluster.example",
-          queueName: "dagster-eks",
-          replicas: 2,
-          cpu: "1",
-          memory: "1Gi",
-          isolatedVpc: false,
-          dependsOn: [crds.resource],
-        });
-      }),
-    ).toThrow(
+    expect(() => controller({}, "nodes")).toThrow(
       "test/karpenter uses the service account karpenter/karpenter, which nothing makes. There are nodes/karpenter.",
     );
   });
